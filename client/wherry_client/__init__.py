@@ -1,0 +1,1 @@
+"""Wherry's Python client and the wherry command."""

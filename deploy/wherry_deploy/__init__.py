@@ -1,0 +1,1 @@
+"""Builds a Wherry deployment out of one declared file."""

@@ -1,0 +1,1 @@
+"""What every Wherry service stands on."""

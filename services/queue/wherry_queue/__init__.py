@@ -1,0 +1,1 @@
+"""Wherry's jobs, tasks and leases."""

@@ -1,0 +1,1 @@
+"""Wherry's sites, site sign-ins and credential vault."""

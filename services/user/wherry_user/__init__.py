@@ -1,0 +1,1 @@
+"""Wherry's accounts, sign-ins and tokens."""

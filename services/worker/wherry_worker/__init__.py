@@ -1,0 +1,1 @@
+"""Wherry's workers: lease tasks and drive gfal2."""
