@@ -52,7 +52,12 @@ def generate(root: Path, gen: Path) -> None:
     for arguments in (
         [*includes, *outputs, *protos],
         [*includes, *descriptor_flags, *protos, *extra],
-        [f"--descriptor_set_in={validation}", f"--python_out={gen}", f"--mypy_out={gen}", "buf/validate/validate.proto"],
+        [
+            f"--descriptor_set_in={validation}",
+            f"--python_out={gen}",
+            f"--mypy_out={gen}",
+            "buf/validate/validate.proto",
+        ],
     ):
         if protoc.main(["protoc", *arguments]) != 0:
             raise RuntimeError("protoc refused the contracts; its message is above")

@@ -1,0 +1,317 @@
+"""`buildout.toml`: one deployment, declared. Every process reads it and takes its own part.
+
+Unknown keys and bad values are errors that name key and line. Relative paths are relative to the file. Secrets stand
+in it only by reference: `env:NAME` or `file:PATH`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticUndefined
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from wherry_chassis.identity import normalise_subject
+from wherry_chassis.toml_lines import line_of
+
+ServiceName = Literal["user", "site", "queue"]
+
+
+class BuildoutError(Exception):
+    """A buildout file that cannot be used; the message names the file, the line, the key and the remedy."""
+
+
+class SecretRef(str):
+    """A reference to a secret; shows itself, never what it refers to."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> SecretRef:
+        """Raises ValueError for what is no reference."""
+        if not re.match(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)\Z", text):
+            raise ValueError("a secret is given by reference: env:NAME or file:PATH")
+        return cls(text)
+
+    def read(self) -> bytes:
+        """Returns the secret, without a line break at its end.
+
+        Raises:
+            BuildoutError: the variable is unset or the file cannot be read.
+        """
+        kind, _, name = self.partition(":")
+        if kind == "env":
+            if (value := os.environ.get(name)) is None:
+                raise BuildoutError(f"the environment variable {name}, named by {self}, is not set")
+            return value.encode()
+        try:
+            return Path(name).read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            raise BuildoutError(f"cannot read the secret {self}: {error.strerror}") from error
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Lets pydantic make references out of strings."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("an address is written host:port")
+    return text
+
+
+def _database(text: str) -> str:
+    if text.startswith(("env:", "file:")):
+        return SecretRef.parse(text)
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ValueError(
+            "a database is an SQLAlchemy URL, as sqlite:///wherry.db or postgresql+psycopg://host/name"
+        ) from error
+    if url.password is not None:
+        raise ValueError("a password does not belong in this file: give the whole URL as env:NAME or file:PATH")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
+Subject = Annotated[str, AfterValidator(normalise_subject)]
+Network = Annotated[str, AfterValidator(lambda text: str(ipaddress.ip_network(text)))]
+Seconds = Annotated[float, Field(gt=0, le=365 * 86400)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    paths: ClassVar[Sequence[str]] = ()
+
+
+class Identity(_Section):
+    """A host certificate: PEM files of the chain and of its key."""
+
+    paths: ClassVar[Sequence[str]] = ("certificate", "key")
+    certificate: Path
+    key: Path
+
+
+class Deployment(_Section):
+    """The deployment as a whole."""
+
+    paths: ClassVar[Sequence[str]] = ("ca",)
+    name: str = Field(min_length=1, max_length=100)
+    ca: Path
+    """PEM file of the CAs that the deployment's own hosts are believed by."""
+
+
+class Service(Identity):
+    """One of the services. `listen` has an address for each replica; `address` is how others reach them."""
+
+    listen: list[Address] = Field(min_length=1)
+    address: list[Address] = []
+    database: DatabaseUrl
+
+    @property
+    def addresses(self) -> list[str]:
+        """How other processes reach the replicas."""
+        return list(self.address or self.listen)
+
+
+class SiteServiceSection(Service):
+    """The site service, with the key that wraps the vault's data keys: 32 bytes in base64, by reference."""
+
+    key_encryption_key: SecretRef
+    myproxy_timeout_s: Seconds = 20
+
+
+class Services(_Section):
+    """`[service.*]`."""
+
+    user: Service
+    site: SiteServiceSection
+    queue: Service
+
+
+class Worker(Identity):
+    """The workers of this machine."""
+
+    paths: ClassVar[Sequence[str]] = ("certificate", "key", "state")
+    processes: int = Field(default=1, ge=1, le=1000)
+    interactive: int = Field(default=2, ge=1, le=1000)
+    """Places for tasks that somebody waits for; bulk work never takes them."""
+    bulk: int = Field(default=4, ge=1, le=1000)
+    state: Path
+    """A folder of its own; engines keep credentials there while they live."""
+    engine_python: str = "/usr/bin/python3"
+    gsiftp: Literal["gfal2"] = "gfal2"
+    stall_s: Seconds = 120
+    """A copy that makes no progress for so long is stopped."""
+    engine_idle_s: Seconds = 60
+    engine_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
+
+
+class Lease(_Section):
+    """How leases behave."""
+
+    ttl_s: Seconds = 30
+    heartbeat_s: Seconds = 10
+    stream_max_age_s: Seconds = 3600
+    attempts: int = Field(default=3, ge=1, le=100)
+    """How often a task is tried, unless its failure is for good."""
+    back_off_s: Seconds = 5
+    """Before the second attempt; doubles with each further one, with jitter."""
+    listing_wait_s: Seconds = 30
+    """How long a caller waits for a worker to take a listing."""
+
+
+class Tokens(_Section):
+    """Access and refresh tokens of users."""
+
+    issuer: str = "wherry"
+    audience: str = "wherry"
+    access_ttl_s: Seconds = 600
+    refresh_ttl_s: Seconds = 30 * 86400
+    verification_ttl_s: Seconds = 2 * 86400
+
+
+class Mail(_Section):
+    """How mail is sent."""
+
+    host: str
+    port: int = Field(ge=1, le=65535)
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: SecretRef | None = None
+    sender: str
+    verify_url: str = ""
+    """If given, `{token}` in it is replaced and the mail carries the link beside the token."""
+
+
+class Access(_Section):
+    """Who may call what. `rpc` adds to or replaces lines of the table that ships with Wherry."""
+
+    roles: dict[str, list[Subject]]
+    rpc: dict[str, list[str]] = {}
+
+
+class Egress(_Section):
+    """Addresses, given by users, that Wherry connects to although they are private or loopback."""
+
+    allow: list[Network] = []
+
+
+class Retention(_Section):
+    """How long things are kept."""
+
+    listing_s: Seconds = 300
+
+
+class Limits(_Section):
+    """Bounds for everybody; null is none."""
+
+    link_tasks: int | None = Field(default=None, ge=1)
+    """Tasks that run at once on one link."""
+
+
+class Logging(_Section):
+    """How processes log to standard error."""
+
+    format: Literal["json", "console", "auto"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Buildout(_Section):
+    """A whole deployment."""
+
+    deployment: Deployment
+    service: Services
+    worker: Worker
+    lease: Lease = Lease()
+    limits: Limits = Limits()
+    tokens: Tokens = Tokens()
+    mail: Mail
+    access: Access
+    egress: Egress = Egress()
+    retention: Retention = Retention()
+    logging: Logging = Logging()
+
+
+def load(path: Path) -> Buildout:
+    """Reads a buildout file.
+
+    Raises:
+        BuildoutError: it cannot be read, is no TOML, or says something that means nothing; all faults at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildoutError(f"{path}: cannot be read: {error}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BuildoutError(f"{path}: no valid TOML: {error}") from error
+    try:
+        parsed = Buildout.model_validate(raw)
+    except pydantic.ValidationError as error:
+        raise BuildoutError("\n".join(_complaint(path, text, fault) for fault in error.errors())) from error
+    resolved: Buildout = _resolve(parsed, path.resolve().parent)
+    return resolved
+
+
+def _complaint(path: Path, text: str, fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    line = line_of(text, fault["loc"])
+    where = f"{path}:{line}" if line else str(path)
+    match fault["type"]:
+        case "extra_forbidden":
+            what = "unknown key; remove it or correct its spelling"
+        case "missing":
+            what = "missing; add it"
+        case _:
+            what = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {key}: {what}"
+
+
+def _resolve(section: Any, base: Path) -> Any:
+    """Makes paths, `file:` references and SQLite files absolute."""
+    changes: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, _Section):
+            changes[name] = _resolve(value, base)
+        elif name in section.paths:
+            changes[name] = base / value
+        elif isinstance(value, SecretRef) and value.startswith("file:"):
+            changes[name] = SecretRef(f"file:{base / value.removeprefix('file:')}")
+        elif name == "database" and value.startswith("sqlite:///") and not value.startswith("sqlite:////"):
+            changes[name] = f"sqlite:///{base / value.removeprefix('sqlite:///')}"
+    return section.model_copy(update=changes)
+
+
+def database_url(section: Service) -> str:
+    """Returns the SQLAlchemy URL of a service, its reference followed."""
+    url = section.database
+    return url.read().decode() if isinstance(url, SecretRef) else url
+
+
+def effective(buildout: Buildout) -> dict[str, Any]:
+    """Returns the whole configuration, defaults included, as plain data. References stay references."""
+    return buildout.model_dump(mode="json", exclude_none=True, exclude_defaults=False)
+
+
+def default_of(section: type[_Section], name: str) -> Any:
+    """Returns the default of a key; None where it has none."""
+    default = section.model_fields[name].default
+    return None if default is PydanticUndefined else default

@@ -1,0 +1,53 @@
+"""The one table from domain errors to gRPC status, and the details that every error carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from wherry_chassis.errors import DomainError, FieldProblem, Kind
+
+DOMAIN = "wherry"
+"""The `domain` of every ErrorInfo."""
+
+GRPC_CODES: dict[Kind, grpc.StatusCode] = {kind: grpc.StatusCode[kind.value] for kind in Kind}
+
+
+def error_status(error: DomainError) -> grpc.Status:
+    """Returns what a caller gets for a domain error: code, message, ErrorInfo, and BadRequest for unfit fields."""
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    if error.field_problems:
+        details.append(bad_request(error.field_problems))
+    return make_status(GRPC_CODES[error.kind], error.message, details)
+
+
+def incident_status(incident: str) -> grpc.Status:
+    """Returns what a caller gets for an error that nobody foresaw; what it was stays in the log under `incident`."""
+    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
+    text = f"Something went wrong on our side. The operator finds it in the log as incident {incident}."
+    return make_status(grpc.StatusCode.INTERNAL, text, [info])
+
+
+def bad_request(problems: Sequence[FieldProblem]) -> error_details_pb2.BadRequest:
+    """Returns the standard detail that names unfit fields."""
+    violation = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(
+        field_violations=[violation(field=p.field, description=p.problem) for p in problems]
+    )
+
+
+def make_status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> grpc.Status:
+    """Returns a status with details for `context.abort_with_status`."""
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    status: grpc.Status = rpc_status.to_status(
+        status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=packed)
+    )
+    return status

@@ -1,0 +1,161 @@
+"""The engine process's loop: reads what to do from the pipe, does it with the engine port, tells what came of it.
+
+Started by the lease process as `PYTHON -I boot.py FD PARENT_PID` with the pipe as FD, `X509_CERT_DIR` in its environment,
+and nothing of its own on stdout and stderr: those belong to the libraries.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterable, Mapping
+
+from wherry_worker.engine import process
+from wherry_worker.engine.framing import FramingError, pack, read_frame
+from wherry_worker.engine.messages import (
+    Begin,
+    ChecksumFile,
+    CopyFiles,
+    Extend,
+    Finished,
+    ListDirectory,
+    MakeDirectory,
+    Message,
+    Problem,
+    Progress,
+    ProtocolError,
+    Ready,
+    RemoveDirectory,
+    RemoveFiles,
+    RemoveTemporaries,
+    Rename,
+    Setup,
+    Stat,
+    Task,
+    Unlink,
+    decode,
+    encode,
+)
+from wherry_worker.engine.port import Engine, EngineFactory, OnProgress, TaskFailed
+
+PROGRESS_INTERVAL_S = 1.0
+
+
+def serve(pipe: socket.socket, factories: Mapping[str, EngineFactory]) -> None:
+    """Serves the pipe until the parent closes it."""
+    incoming: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+    sending = threading.Lock()
+
+    def send(message: Message) -> None:
+        with sending:
+            pipe.sendall(pack(encode(message)))
+
+    def read() -> None:
+        # A thread of its own, so that a deadline can be moved and the parent's end be seen while a library works.
+        try:
+            while (body := read_frame(pipe.recv)) is not None:
+                message = decode(body)
+                if isinstance(message, Extend):
+                    process.set_deadline(message.deadline_s)
+                else:
+                    incoming.put(message)
+        except (OSError, FramingError, ProtocolError):
+            process.end(2)
+        process.end(0)
+
+    threading.Thread(target=read, name="pipe", daemon=True).start()
+    engine: Engine | None = None
+    while True:
+        message = incoming.get()
+        if isinstance(message, Setup):
+            engine = factories[message.engine](message)
+            send(Ready(message.engine, platform.python_version()))
+        elif isinstance(message, Begin) and engine is not None:
+            process.set_deadline(message.deadline_s)
+            problem = run(engine, message.task, send)
+            process.set_deadline(None)
+            send(Finished(problem, worn=process.is_worn()))
+        else:
+            process.end(2)
+
+
+def run(engine: Engine, task: Task, send: _Send) -> Problem | None:
+    """Runs one task, sending what it yields; returns why it failed as a whole, None where it did not."""
+    try:
+        for message in _results(engine, task, Throttle(send)):
+            send(message)
+    except TaskFailed as failed:
+        return failed.problem
+    return None
+
+
+def _results(engine: Engine, task: Task, on_progress: OnProgress) -> Iterable[Message]:
+    match task:
+        case ListDirectory():
+            return engine.list_directory(task)
+        case Stat():
+            return [engine.stat(task)]
+        case MakeDirectory():
+            return [engine.make_directory(task)]
+        case Unlink():
+            return [engine.unlink(task)]
+        case RemoveFiles():
+            return engine.remove_files(task)
+        case ChecksumFile():
+            return [engine.checksum(task)]
+        case CopyFiles():
+            return engine.copy_files(task, on_progress)
+        case Rename():
+            engine.rename(task)
+        case RemoveDirectory():
+            engine.remove_directory(task)
+        case RemoveTemporaries():
+            engine.remove_temporaries(task)
+    return []
+
+
+class _Send:
+    """The type of what sends a message."""
+
+    def __call__(self, message: Message) -> None:
+        """Sends."""
+
+
+class Throttle:
+    """Lets progress through at most once a second, and every change of item or phase."""
+
+    def __init__(self, send: _Send, interval_s: float = PROGRESS_INTERVAL_S) -> None:
+        self._send = send
+        self._interval_s = interval_s
+        self._last: Progress | None = None
+        self._sent_at = float("-inf")
+
+    def __call__(self, progress: Progress) -> None:
+        """Sends a progress message, or drops it."""
+        now = time.monotonic()
+        last = self._last
+        same = last is not None and (last.index, last.phase) == (progress.index, progress.phase)
+        if same and now - self._sent_at < self._interval_s:
+            return
+        self._last, self._sent_at = progress, now
+        self._send(progress)
+
+
+def main(arguments: list[str], factories: Mapping[str, EngineFactory]) -> None:
+    """Runs the process; `arguments` are the pipe's file descriptor and the parent's process id."""
+    descriptor, parent_pid = int(arguments[0]), int(arguments[1])
+    process.die_with_parent(parent_pid)
+    process.allow_many_files()
+    os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=descriptor) as pipe:
+        try:
+            serve(pipe, factories)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            process.end(3)

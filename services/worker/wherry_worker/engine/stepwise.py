@@ -1,0 +1,344 @@
+"""The general engine: each file step by step, over any namespace and any third-party copy.
+
+A copy is: look at the source, look at the destination, copy to a temporary name, look at its size, checksum at both
+ends, rename over. Nothing is believed for a return code; a failure at any step removes the temporary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from wherry_worker.engine.failures import Where, explain
+from wherry_worker.engine.messages import (
+    Changed,
+    ChecksumFile,
+    ChecksumResult,
+    CopyFiles,
+    CopyItem,
+    Door,
+    Entry,
+    EntryBatch,
+    ItemDone,
+    ListDirectory,
+    MakeDirectory,
+    Pair,
+    Problem,
+    Progress,
+    RemoveDirectory,
+    RemoveFiles,
+    RemoveTemporaries,
+    Rename,
+    Setup,
+    Side,
+    Stat,
+    StatResult,
+    Unlink,
+)
+from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
+from wherry_worker.engine.paths import byte_order, join, parent
+from wherry_worker.engine.port import OnProgress, TaskFailed
+from wherry_worker.engine.temporary import aside_name, is_stale, temporary_name
+
+BATCH_ENTRIES = 1000
+#: Between two looks for temporaries after a kill: a server may create the file just after the first look.
+SECOND_LOOK_S = 0.3
+
+
+class StepwiseEngine:
+    """Does each operation with the doors' namespaces, and copies file by file."""
+
+    def __init__(self, setup: Setup, source: Namespace, destination: Namespace | None, bytes_: ThirdParty) -> None:
+        self._setup = setup
+        self._namespaces: dict[Side, Namespace] = {"source": source}
+        self._doors: dict[Side, Door] = {"source": setup.source}
+        if destination is not None and setup.destination is not None:
+            self._namespaces["destination"] = destination
+            self._doors["destination"] = setup.destination
+        self._bytes = bytes_
+
+    # --- one path ---
+
+    def stat(self, task: Stat) -> StatResult:
+        """Looks at a path."""
+        try:
+            found = self._namespaces[task.side].stat(task.path)
+        except DoorError as error:
+            raise TaskFailed(self._explain(error, task.side)) from error
+        return StatResult(found)
+
+    def make_directory(self, task: MakeDirectory) -> Changed:
+        """Makes a directory, from the top down where parents are asked for."""
+        try:
+            return Changed(self._make(task.side, task.path, task.parents, task.exist_ok or task.parents))
+        except DoorError as error:
+            raise TaskFailed(self._explain(error, task.side)) from error
+
+    def rename(self, task: Rename) -> None:
+        """Renames after a look at the new name: servers replace in silence, even an empty directory."""
+        namespace = self._namespaces["source"]
+        try:
+            if namespace.stat(task.new_path) is not None:
+                raise DoorError("rename", 17, "File exists")
+            if namespace.stat(task.path) is None and self._is_missing("source", task.path):
+                raise DoorError("rename", 2, "No such file or directory")
+            namespace.rename(task.path, task.new_path)
+        except DoorError as error:
+            raise TaskFailed(self._explain(error, "source")) from error
+
+    def unlink(self, task: Unlink) -> Changed:
+        """Removes a file or a link; servers refuse a real directory, which is what tells it from a link."""
+        try:
+            self._namespaces["source"].unlink(task.path)
+        except DoorError as error:
+            if error.errno == 21:
+                return Changed(changed=False)
+            if error.errno == 2:
+                return Changed(changed=True)
+            raise TaskFailed(self._explain(error, "source")) from error
+        return Changed(changed=True)
+
+    def remove_directory(self, task: RemoveDirectory) -> None:
+        """Removes an empty directory; one that is gone counts as removed."""
+        try:
+            self._namespaces["source"].remove_directory(task.path)
+        except DoorError as error:
+            if error.errno != 2:
+                raise TaskFailed(self._explain(error, "source")) from error
+
+    def remove_files(self, task: RemoveFiles) -> Iterator[ItemDone]:
+        """Removes files; what would fail for all of them ends the task."""
+        for index, name in enumerate(task.names, task.first_index):
+            started = time.monotonic()
+            problem = None
+            try:
+                self._namespaces["source"].unlink(join(task.directory, name))
+            except DoorError as error:
+                if error.errno != 2:
+                    problem = self._explain(error, "source")
+            if problem is not None and problem.stops:
+                raise TaskFailed(problem)
+            yield ItemDone(index, duration_s=time.monotonic() - started, problem=problem)
+
+    def checksum(self, task: ChecksumFile) -> ChecksumResult:
+        """Has a door compute a checksum."""
+        try:
+            value = self._namespaces[task.side].checksum(task.path, task.algorithm)
+        except DoorError as error:
+            raise TaskFailed(self._explain(error, task.side)) from error
+        return ChecksumResult(task.algorithm, value)
+
+    # --- listing ---
+
+    def list_directory(self, task: ListDirectory) -> Iterator[EntryBatch]:
+        """Lists one directory, or two side by side."""
+        entries = self._sorted(task.path, "source")
+        beside = {} if task.beside is None else {e.name: e for e in self._sorted(task.beside, "destination")}
+        if task.after is not None:
+            entries = [entry for entry in entries if byte_order(entry.name) > byte_order(task.after)]
+        for start in range(0, len(entries), BATCH_ENTRIES):
+            part = entries[start : start + BATCH_ENTRIES]
+            yield EntryBatch(tuple(Pair(entry, beside.get(entry.name)) for entry in part))
+
+    def _sorted(self, path: str, side: Side) -> list[Entry]:
+        try:
+            return sorted(self._namespaces[side].list(path), key=lambda entry: byte_order(entry.name))
+        except DoorError as error:
+            raise TaskFailed(self._explain(error, side)) from error
+
+    # --- copying ---
+
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress) -> Iterator[ItemDone]:
+        """Copies file by file; what would fail for all of them ends the task."""
+        if task.remove_stale:
+            self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, task.destination_directory))
+        for item in task.items:
+            started = time.monotonic()
+            done = self._copy_one(task, item, on_progress)
+            if done.problem is not None and done.problem.stops:
+                raise TaskFailed(done.problem)
+            yield replace(done, duration_s=time.monotonic() - started)
+
+    def remove_temporaries(self, task: RemoveTemporaries) -> None:
+        """Removes stale temporaries of a task from a directory, and looks again if there were any."""
+        namespace = self._namespaces["destination"]
+        try:
+            for attempt in range(3):
+                stale = [e.name for e in namespace.list(task.directory) if is_stale(e.name, task.tag, task.fence)]
+                for name in stale:
+                    self._unlink_if_there(namespace, join(task.directory, name))
+                if not stale and attempt:
+                    return
+                time.sleep(SECOND_LOOK_S if not attempt else 0)
+        except DoorError as error:
+            if error.errno != 2:
+                raise TaskFailed(self._explain(error, "destination")) from error
+
+    def _copy_one(self, task: CopyFiles, item: CopyItem, on_progress: OnProgress) -> ItemDone:
+        source_path = join(task.source_directory, item.source_name)
+        final_path = join(task.destination_directory, item.destination_name)
+        temporary = join(task.destination_directory, temporary_name(task.tag, task.fence, item.index))
+        source, destination = self._namespaces["source"], self._namespaces["destination"]
+        side: Where = "source"
+        created = False
+        try:
+            found = source.stat(source_path)
+            if found is None:
+                return ItemDone(item.index, problem=self._lost_source(source_path))
+            if found.kind != "file":
+                raise DoorError("stat", 21, "Is a directory")
+            side = "destination"
+            existing = destination.stat(final_path)
+            if existing is not None:
+                if existing.kind != "file":
+                    raise DoorError("stat", 21, "Is a directory")
+                same = self._same_bytes(task, source_path, found, final_path, existing)
+                if same is not None:
+                    return ItemDone(item.index, found.size_bytes, same, adopted=True)
+                if task.overwrite == "never":
+                    raise DoorError("stat", 17, "File exists")
+            side, created = "transfer", True
+            self._bytes.copy(
+                source_path,
+                temporary,
+                found.size_bytes,
+                lambda count: on_progress(Progress(item.index, "copying", count)),
+            )
+            on_progress(Progress(item.index, "verifying", found.size_bytes))
+            side = "destination"
+            written = destination.stat(temporary)
+            size = -1 if written is None else written.size_bytes
+            if size != found.size_bytes:
+                return ItemDone(item.index, problem=self._discard(temporary, _size_differs(found.size_bytes, size)))
+            at_destination = destination.checksum(temporary, task.algorithm)
+            side = "source"
+            at_source = source.checksum(source_path, task.algorithm)
+            if at_source != at_destination:
+                problem = _checksum_differs(task.algorithm, at_source, at_destination)
+                return ItemDone(item.index, problem=self._discard(temporary, problem))
+            side = "destination"
+            if task.overwrite == "never" and existing is None and destination.stat(final_path) is not None:
+                raise DoorError("stat", 17, "File exists")
+            self._put_in_place(task, item, temporary, final_path, existing is not None)
+        except DoorError as error:
+            where = side if side != "transfer" else self._where(error, source_path, temporary)
+            problem = self._explain(error, where)
+            if created:
+                problem = self._discard(temporary, problem)
+            return ItemDone(item.index, problem=problem)
+        return ItemDone(item.index, found.size_bytes, at_destination)
+
+    def _same_bytes(
+        self, task: CopyFiles, source_path: str, found: Entry, final_path: str, existing: Entry
+    ) -> str | None:
+        """Returns the checksum where both ends hold the same bytes already."""
+        if found.size_bytes != existing.size_bytes:
+            return None
+        at_destination = self._namespaces["destination"].checksum(final_path, task.algorithm)
+        at_source = self._namespaces["source"].checksum(source_path, task.algorithm)
+        return at_source if at_source == at_destination else None
+
+    def _put_in_place(self, task: CopyFiles, item: CopyItem, temporary: str, final: str, exists: bool) -> None:
+        destination = self._namespaces["destination"]
+        if not exists or self._doors["destination"].rename_replaces:
+            destination.rename(temporary, final)
+            return
+        aside = join(task.destination_directory, aside_name(task.tag, task.fence, item.index))
+        destination.rename(final, aside)
+        try:
+            destination.rename(temporary, final)
+        except DoorError:
+            destination.rename(aside, final)
+            raise
+        self._unlink_if_there(destination, aside)
+
+    def _discard(self, temporary: str, problem: Problem) -> Problem:
+        """Removes a temporary after a failure; where that fails too, the problem says so."""
+        try:
+            self._unlink_if_there(self._namespaces["destination"], temporary)
+        except DoorError as error:
+            left = f"{problem.message} The temporary file {temporary} is left behind: {error.text[:100]}"
+            return replace(problem, message=left)
+        return problem
+
+    def _lost_source(self, path: str) -> Problem:
+        error = DoorError("stat", 2, "No such file or directory")
+        return self._explain(error, "source")
+
+    # --- small things ---
+
+    def _make(self, side: Side, path: str, parents: bool, exist_ok: bool) -> bool:
+        namespace = self._namespaces[side]
+        try:
+            namespace.make_directory(path)
+        except DoorError as error:
+            if error.errno == 2 and parents and parent(path) != path:
+                self._make(side, parent(path), parents=True, exist_ok=True)
+                return self._make(side, path, parents=False, exist_ok=True)
+            # Servers differ in what they say for a directory that is there and may not be written: look.
+            found = namespace.stat(path) if exist_ok else None
+            if found is not None and found.kind == "directory":
+                return False
+            if found is not None:
+                raise DoorError("mkdir", 17, "File exists") from error
+            raise
+        return True
+
+    def _is_missing(self, side: Side, path: str) -> bool:
+        """Tells a path that is not there from a link that leads nowhere, which `stat` finds as little."""
+        name = path.rsplit("/", 1)[-1]
+        return all(entry.name != name for entry in self._namespaces[side].list(parent(path)))
+
+    def _unlink_if_there(self, namespace: Namespace, path: str) -> None:
+        try:
+            namespace.unlink(path)
+        except DoorError as error:
+            if error.errno != 2:
+                raise
+
+    def _where(self, error: DoorError, source_path: str, temporary: str) -> Where:
+        """Finds out from a copy's error which door it comes from."""
+        source, destination = self._doors["source"], self._doors["destination"]
+        if temporary in error.text:
+            return "destination"
+        if source_path in error.text:
+            return "source"
+        addresses = [f"{door.host}:{door.port}" for door in (source, destination)]
+        if addresses[0] != addresses[1]:
+            for where, address in zip(("source", "destination"), addresses, strict=True):
+                if address in error.text:
+                    return "source" if where == "source" else "destination"
+        return "transfer"
+
+    def _explain(self, error: DoorError, where: Where) -> Problem:
+        if where == "transfer":
+            names = " or ".join(door.site.removeprefix("sites/") for door in self._doors.values())
+            return explain(error, self._setup.source.scheme, where, names)
+        door = self._doors[where]
+        return explain(error, door.scheme, where, door.site.removeprefix("sites/"))
+
+    def close(self) -> None:
+        """Closes the doors' connections."""
+        for namespace in self._namespaces.values():
+            namespace.close()
+
+
+def _size_differs(expected: int, found: int) -> Problem:
+    return Problem(
+        "SIZE_MISMATCH",
+        f"The source has {expected} bytes, the copy {max(found, 0)}.",
+        "network",
+        retryable=True,
+        help="It is tried again; the source may have changed during the copy.",
+    )
+
+
+def _checksum_differs(algorithm: str, at_source: str, at_destination: str) -> Problem:
+    return Problem(
+        "CHECKSUM_MISMATCH",
+        f"The {algorithm} checksums differ: {at_source} at the source, {at_destination} at the copy.",
+        "network",
+        retryable=True,
+        help="It is tried again; the source may have changed during the copy.",
+    )

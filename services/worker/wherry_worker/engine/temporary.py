@@ -1,0 +1,46 @@
+"""Temporary names: what a copy writes to before it is verified and renamed.
+
+The name carries task and fence, so that a later attempt knows what an earlier one left behind and never writes to the
+same name. It is not built on the file's own name, which may fill the 255 bytes that a name can have.
+"""
+
+from __future__ import annotations
+
+import re
+
+PREFIX = ".wherry-"
+_SAFE = re.compile(r"[^A-Za-z0-9.]")
+_NAME = re.compile(r"^\.wherry-(?P<tag>[A-Za-z0-9.]{1,120})-(?P<fence>[0-9]{1,20})-(?P<index>[0-9]{1,9})(?:-old)?$")
+
+
+def tag_of(task: str) -> str:
+    """Returns the part of a temporary name that stands for a task, `jobs/{job}/tasks/{task}`.
+
+    The job's id is in it too: two deployments that write to one directory may number their tasks alike.
+    """
+    parts = task.split("/")
+    return ".".join(_SAFE.sub("", part)[:60] for part in parts[1::2])
+
+
+def temporary_name(tag: str, fence: int, index: int) -> str:
+    """Returns the name under which item `index` is written by the lease `fence` of task `tag`."""
+    return f"{PREFIX}{tag}-{fence}-{index}"
+
+
+def aside_name(tag: str, fence: int, index: int) -> str:
+    """Returns the name under which an old file waits where renames do not replace."""
+    return f"{temporary_name(tag, fence, index)}-old"
+
+
+def is_stale(name: str, tag: str, up_to_fence: int) -> bool:
+    """Tells whether `name` is a temporary of the task from a lease up to and including `up_to_fence`.
+
+    Files that were moved aside are not: they are somebody's only copy.
+    """
+    match = _NAME.match(name)
+    return (
+        match is not None
+        and match["tag"] == tag
+        and int(match["fence"]) <= up_to_fence
+        and not name.endswith("-old")
+    )
