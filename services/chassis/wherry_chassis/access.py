@@ -8,14 +8,18 @@ token), `owner` (a user; the service itself sees to it that the thing is theirs)
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wherry_chassis.buildout import Access
 from wherry_chassis.errors import AccessDenied, TokenMissing
 from wherry_chassis.identity import Peer, UserClaims
+
+if TYPE_CHECKING:  # buildout checks its lines against this table
+    from wherry_chassis.buildout import Access
 
 ANYONE, USER, OWNER = "anyone", "user", "owner"
 CERTIFICATE_ROLES = frozenset({"operator", "gateway", "user-service", "site", "queue", "worker", "client"})
@@ -54,7 +58,8 @@ class AccessTable:
         raise AccessDenied(method=method)
 
 
-def shipped_table() -> dict[str, frozenset[str]]:
+@functools.cache
+def shipped_table() -> Mapping[str, frozenset[str]]:
     """Returns the table that ships with Wherry."""
     text = importlib.resources.files("wherry_chassis").joinpath("access.toml").read_text(encoding="utf-8")
     return {
@@ -65,23 +70,35 @@ def shipped_table() -> dict[str, frozenset[str]]:
 
 
 def build_table(access: Access) -> AccessTable:
-    """Returns the table of a deployment.
-
-    Raises:
-        ValueError: a line names a role that there is not, or a role of certificates that means nothing.
-    """
-    table = shipped_table() | {method: frozenset(roles) for method, roles in access.rpc.items()}
-    for method, roles in table.items():
-        if unknown := roles - ROLES:
-            raise ValueError(f"access.rpc: {method}: unknown role {', '.join(sorted(unknown))}; known: {_known(ROLES)}")
+    """Returns the table of a deployment."""
     subjects: dict[str, set[str]] = {}
     for role, names in access.roles.items():
-        if role not in CERTIFICATE_ROLES:
-            raise ValueError(f"access.roles: unknown role {role}; known: {_known(CERTIFICATE_ROLES)}")
         for name in names:
             subjects.setdefault(name, set()).add(role)
-    return AccessTable(table, {name: frozenset(roles) for name, roles in subjects.items()})
+    return AccessTable(
+        {**shipped_table(), **{method: frozenset(roles) for method, roles in access.rpc.items()}},
+        {name: frozenset(roles) for name, roles in subjects.items()},
+    )
 
 
-def _known(roles: Iterable[str]) -> str:
-    return ", ".join(sorted(roles))
+def certificate_role(text: str) -> str:
+    """Returns `text`; raises ValueError unless it is a role that certificates can have."""
+    return _one_of("role", text, CERTIFICATE_ROLES)
+
+
+def role(text: str) -> str:
+    """Returns `text`; raises ValueError unless it is a role."""
+    return _one_of("role", text, ROLES)
+
+
+def rpc_name(text: str) -> str:
+    """Returns `text`; raises ValueError unless it is an RPC: a line for a misspelt one would protect nothing."""
+    if text not in shipped_table():
+        raise ValueError(f"unknown RPC {text}; they are written as wherry.queue.v1.JobService/GetJob")
+    return text
+
+
+def _one_of(what: str, text: str, known: Iterable[str]) -> str:
+    if text not in known:
+        raise ValueError(f"unknown {what} {text}; known: {', '.join(sorted(known))}")
+    return text

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from wherry_chassis.access import certificate_role, role, rpc_name
 from wherry_chassis.identity import normalise_subject
 from wherry_chassis.toml_lines import line_of
 
@@ -82,8 +83,10 @@ def _database(text: str) -> str:
         raise ValueError(
             "a database is an SQLAlchemy URL, as sqlite:///wherry.db or postgresql+psycopg://host/name"
         ) from error
-    if url.password is not None:
+    if url.password is not None or any("password" in key.lower() for key in url.query):
         raise ValueError("a password does not belong in this file: give the whole URL as env:NAME or file:PATH")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("an SQLite database is a file, as sqlite:///wherry.db")
     return text
 
 
@@ -91,6 +94,9 @@ Address = Annotated[str, AfterValidator(_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 Subject = Annotated[str, AfterValidator(normalise_subject)]
 Network = Annotated[str, AfterValidator(lambda text: str(ipaddress.ip_network(text)))]
+Role = Annotated[str, AfterValidator(role)]
+CertificateRole = Annotated[str, AfterValidator(certificate_role)]
+RpcName = Annotated[str, AfterValidator(rpc_name)]
 Seconds = Annotated[float, Field(gt=0, le=365 * 86400)]
 
 
@@ -122,6 +128,13 @@ class Service(Identity):
     listen: list[Address] = Field(min_length=1)
     address: list[Address] = []
     database: DatabaseUrl
+
+    @field_validator("database")
+    @classmethod
+    def _one_writer(cls, database: str, info: ValidationInfo) -> str:
+        if database.startswith("sqlite") and len(info.data.get("listen", ())) > 1:
+            raise ValueError("SQLite serves one replica: give one address in `listen`, or use PostgreSQL")
+        return database
 
     @property
     def addresses(self) -> list[str]:
@@ -177,8 +190,9 @@ class Lease(_Section):
 
 
 class Tokens(_Section):
-    """Access and refresh tokens of users."""
+    """Access and refresh tokens of users; the key that wraps the signing keys is 32 bytes in base64, by reference."""
 
+    signing_key_encryption_key: SecretRef
     issuer: str = "wherry"
     audience: str = "wherry"
     access_ttl_s: Seconds = 600
@@ -189,12 +203,15 @@ class Tokens(_Section):
 class Mail(_Section):
     """How mail is sent."""
 
+    paths: ClassVar[Sequence[str]] = ("ca",)
     host: str
     port: int = Field(ge=1, le=65535)
     security: Literal["none", "starttls", "tls"] = "starttls"
     username: str | None = None
     password: SecretRef | None = None
     sender: str
+    ca: Path | None = None
+    """PEM file of the CAs that the mail server is believed by; the system's if not given."""
     verify_url: str = ""
     """If given, `{token}` in it is replaced and the mail carries the link beside the token."""
 
@@ -202,8 +219,8 @@ class Mail(_Section):
 class Access(_Section):
     """Who may call what. `rpc` adds to or replaces lines of the table that ships with Wherry."""
 
-    roles: dict[str, list[Subject]]
-    rpc: dict[str, list[str]] = {}
+    roles: dict[CertificateRole, list[Subject]]
+    rpc: dict[RpcName, list[Role]] = {}
 
 
 class Egress(_Section):
@@ -240,7 +257,7 @@ class Buildout(_Section):
     worker: Worker
     lease: Lease = Lease()
     limits: Limits = Limits()
-    tokens: Tokens = Tokens()
+    tokens: Tokens
     mail: Mail
     access: Access
     egress: Egress = Egress()
@@ -271,8 +288,9 @@ def load(path: Path) -> Buildout:
 
 
 def _complaint(path: Path, text: str, fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    line = line_of(text, fault["loc"])
+    loc = [part for part in fault["loc"] if part != "[key]"]  # pydantic's way to say "the key itself"
+    key = ".".join(str(part) for part in loc)
+    line = line_of(text, loc)
     where = f"{path}:{line}" if line else str(path)
     match fault["type"]:
         case "extra_forbidden":
@@ -291,12 +309,13 @@ def _resolve(section: Any, base: Path) -> Any:
         value = getattr(section, name)
         if isinstance(value, _Section):
             changes[name] = _resolve(value, base)
-        elif name in section.paths:
+        elif name in section.paths and value is not None:
             changes[name] = base / value
         elif isinstance(value, SecretRef) and value.startswith("file:"):
             changes[name] = SecretRef(f"file:{base / value.removeprefix('file:')}")
-        elif name == "database" and value.startswith("sqlite:///") and not value.startswith("sqlite:////"):
-            changes[name] = f"sqlite:///{base / value.removeprefix('sqlite:///')}"
+        elif name == "database" and value.startswith("sqlite"):
+            url = make_url(value)
+            changes[name] = url.set(database=str(base / str(url.database))).render_as_string()
     return section.model_copy(update=changes)
 
 

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from wherry_chassis import migrations
 from wherry_chassis.buildout import Buildout, BuildoutError, ServiceName, database_url, load
 from wherry_chassis.logging import configure
-from wherry_chassis.server import Service, serve_until_signal
+from wherry_chassis.server import ListenError, Service, serve_until_signal
 from wherry_chassis.tls import MaterialFiles
 
 Build = Callable[[Buildout, int], Service]
@@ -39,8 +41,11 @@ def run(name: ServiceName, package: str, build: Build, arguments: Sequence[str] 
             return 0
         migrations.require_current(url, package)
         asyncio.run(_serve(name, build, buildout, options.replica))
-    except (BuildoutError, migrations.SchemaError) as error:
+    except (BuildoutError, migrations.SchemaError, ListenError) as error:
         print(f"wherry-{name}: {error}", file=sys.stderr)  # noqa: T201  # for the person who started it
+        return 2
+    except (OperationalError, InterfaceError) as error:
+        print(f"wherry-{name}: the database cannot be used: {error.orig}", file=sys.stderr)  # noqa: T201  # as above
         return 2
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -23,6 +24,14 @@ _GRID_NAMES = {
     NameOID.EMAIL_ADDRESS: "emailAddress",
 }
 _NAMES = {short.upper(): short for short in _GRID_NAMES.values()} | {"EMAIL": "emailAddress", "E": "emailAddress"}
+_NAME_OIDS = {
+    spelling: oid
+    for oid, short in _GRID_NAMES.items()
+    for name in (short, *(key for key, value in _NAMES.items() if value == short))
+    for spelling in (name, name.lower(), name.upper())
+}
+_BLANKS = re.compile(r"(?<!\\)((?:\\\\)*),\s+")
+"""Blanks after a comma that separates; RFC 4514 has none, people write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,12 @@ def certificate_identity(pem: bytes) -> tuple[str, str]:
 
 
 def grid_subject(name: x509.Name) -> str:
-    """Returns a name in the grid form, as `/O=Wherry/CN=worker`, most significant part first."""
-    return "".join(f"/{_GRID_NAMES.get(part.oid, part.oid.dotted_string)}={part.value!s}" for part in name)
+    r"""Returns a name in the grid form, as `/O=Wherry/CN=worker`, most significant part first.
+
+    Within a value, a backslash stands before a backslash, and before a slash that would otherwise begin a part: the
+    organisation `Wherry/CN=operator` is `/O=Wherry\/CN=operator`, and never somebody else's name.
+    """
+    return "".join(f"/{_GRID_NAMES.get(part.oid, part.oid.dotted_string)}={_escaped(str(part.value))}" for part in name)
 
 
 def normalise_subject(text: str) -> str:
@@ -103,21 +116,29 @@ def normalise_subject(text: str) -> str:
     Raises:
         ValueError: it is neither.
     """
-    text = text.strip()
-    if text.startswith("/"):
-        parts = [part.partition("=") for part in _split(text[1:], "/")]
-    elif "=" in text:
-        parts = [part.strip().partition("=") for part in _split(text, ",")][::-1]
-    else:
-        raise ValueError(f"{text!r} is no certificate subject; write it as /O=Organisation/CN=name")
-    for key, equals, value in parts:
-        if not (key and equals and value):
-            raise ValueError(f"{text!r} is no certificate subject; write it as /O=Organisation/CN=name")
-    return "".join(f"/{_NAMES.get(key.strip().upper(), key.strip())}={value}" for key, _, value in parts)
+    wrong = f"{text!r} is no certificate subject; write it as /O=Organisation/CN=name"
+    if not text.startswith("/"):
+        try:
+            return grid_subject(x509.Name.from_rfc4514_string(_BLANKS.sub(r"\1,", text), _NAME_OIDS)) or _refuse(wrong)
+        except ValueError:
+            raise ValueError(wrong) from None
+    parts = [part.partition("=") for part in _split(text[1:])]
+    if not all(key and value for key, _, value in parts):
+        raise ValueError(wrong)
+    return "".join(f"/{_NAMES.get(key.strip().upper(), key.strip())}={_escaped(value)}" for key, _, value in parts)
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """Splits at separators that begin a new `KEY=`, and at none that a backslash escapes (which it removes).
+def _refuse(problem: str) -> str:
+    raise ValueError(problem)
+
+
+def _escaped(value: str) -> str:
+    first, *others = value.replace("\\", "\\\\").split("/")
+    return first + "".join(f"\\/{part}" if "=" in part else f"/{part}" for part in others)
+
+
+def _split(text: str) -> list[str]:
+    """Splits at slashes that begin a new `KEY=`, and at none that a backslash escapes (which it removes).
 
     `/CN=host/a.example` is one part, as service names of the form host/name are common in grid subjects.
     """
@@ -129,7 +150,7 @@ def _split(text: str, separator: str) -> list[str]:
             parts[-1] += text[index + 1]
             index += 2
             continue
-        if character == separator and "=" in text[index + 1 :].split(separator, 1)[0]:
+        if character == "/" and "=" in text[index + 1 :].split("/", 1)[0]:
             parts.append("")
         else:
             parts[-1] += character

@@ -91,8 +91,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             call = call_of(context)
             async with self.around(call):
-                async for message in behaviour(inspected(call, request), context):
-                    yield message
+                answers = behaviour(inspected(call, request), context)
+                if not hasattr(answers, "__aiter__"):
+                    await answers  # a handler of the other style, which writes to the context (health's Watch is one)
+                    return
+                async with contextlib.aclosing(answers):  # ended now, in this task, and not when it is collected
+                    async for message in answers:
+                        yield message
 
         match handler.request_streaming, handler.response_streaming:
             case False, False:
@@ -117,12 +122,25 @@ class ErrorInterceptor(CallInterceptor):
             yield
         except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit):
             raise
-        except DomainError as error:
-            await call.context.abort_with_status(error_status(error))
-        except Exception:  # noqa: BLE001  # the caller must never see its text
+        except Exception as error:  # noqa: BLE001  # the caller must never see its text
+            if (known := _domain_error(error)) is not None:
+                await call.context.abort_with_status(error_status(known))
             incident = secrets.token_hex(8)
             logger().exception("incident", incident=incident, method=call.method)
             await call.context.abort_with_status(incident_status(incident))
+
+
+def _domain_error(error: BaseException) -> DomainError | None:
+    """Returns the domain error that an exception is or, where a handler's task group raised several, the first of them.
+
+    None where anything else is among them: that is an incident.
+    """
+    if isinstance(error, DomainError):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    found = [_domain_error(inner) for inner in error.exceptions]
+    return found[0] if all(found) else None
 
 
 class LogInterceptor(CallInterceptor):
@@ -131,26 +149,25 @@ class LogInterceptor(CallInterceptor):
     @contextlib.asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
         """Binds the request id to what is logged meanwhile."""
-        request_id = secrets.token_hex(8)
         started_s = time.monotonic()
         outcome = "OK"
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                yield
-            except DomainError as error:
-                outcome = error.reason
-                raise
-            except (asyncio.CancelledError, GeneratorExit):
-                outcome = "CANCELLED"
-                raise
-            except BaseException:
-                outcome = "INTERNAL"
-                raise
-            finally:
-                if not call.method.startswith(_QUIET):
-                    logger().info(
-                        "rpc", method=call.method, outcome=outcome, duration_s=round(time.monotonic() - started_s, 4)
-                    )
+        # Never unbound: each call has a task, and so a context, of its own.
+        structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8))
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            outcome = "ABORTED"  # the handler set the status itself, as those of libraries do
+            raise
+        except BaseException as error:
+            outcome = known.reason if (known := _domain_error(error)) else "INTERNAL"
+            raise
+        finally:
+            if not call.method.startswith(_QUIET):
+                duration_s = round(time.monotonic() - started_s, 4)
+                logger().info("rpc", method=call.method, outcome=outcome, duration_s=duration_s)
 
 
 class AccessInterceptor(CallInterceptor):
@@ -184,13 +201,14 @@ class AccessInterceptor(CallInterceptor):
 
         def end() -> None:
             nonlocal revoked
-            revoked = True
-            task.cancel()
+            if not revoked:  # the session and its user may both end
+                revoked = True
+                task.cancel()
 
         with self._verifier.revocations.watch(user, end):
             try:
                 yield
-            except asyncio.CancelledError:
+            except (Exception, asyncio.CancelledError):  # cancelling can surface as a task group's error
                 if revoked:
                     task.uncancel()
                     raise SessionEnded from None

@@ -10,6 +10,7 @@ import structlog
 
 _SECRET_WORDS = (
     "password",
+    "passwd",
     "passphrase",
     "token",
     "secret",
@@ -17,6 +18,7 @@ _SECRET_WORDS = (
     "private_key",
     "credential_pem",
     "authorization",
+    "cookie",
 )
 
 
@@ -26,16 +28,21 @@ def configure(service: str, *, format: Literal["json", "console", "auto"] = "aut
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain tracebacks: the pretty ones show local variables, and a password is one.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _mask,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.StackInfoRenderer(), structlog.processors.format_exc_info, renderer],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -60,7 +67,14 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 
 def _mask(_logger: object, _name: str, event: Any) -> Any:
     """The last line of defence: fields with a secret's name never show their value."""
-    for key in event:
-        if key != "event" and any(word in key.lower() for word in _SECRET_WORDS):
-            event[key] = "[masked]"
-    return event
+    return {key: value if key in ("event", "exc_info") else _masked(key, value) for key, value in event.items()}
+
+
+def _masked(key: str, value: Any) -> Any:
+    if any(word in key.lower() for word in _SECRET_WORDS):
+        return "[masked]"
+    if isinstance(value, dict):
+        return {name: _masked(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked("", inner) for inner in value]
+    return value

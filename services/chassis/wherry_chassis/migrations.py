@@ -10,6 +10,7 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.engine import Connection
 
 from wherry_chassis.sql import make_engine
@@ -22,9 +23,17 @@ class SchemaError(Exception):
 
 
 def upgrade(url: str, package: str) -> None:
-    """Brings a database to the newest schema of `package` (as `wherry_queue`); does nothing when it is there."""
-    with _connection(url) as connection:
-        command.upgrade(_config(package, connection), "head")
+    """Brings a database to the newest schema of `package` (as `wherry_queue`); does nothing when it is there.
+
+    Raises:
+        SchemaError: the database's schema is one that this release does not know.
+    """
+    try:
+        with _connection(url) as connection:
+            command.upgrade(_config(package, connection), "head")
+    except CommandError as error:
+        name = package.removeprefix("wherry_")
+        raise SchemaError(f"the {name} database cannot be migrated, a newer release may have been: {error}") from error
 
 
 def require_current(url: str, package: str) -> None:

@@ -71,7 +71,8 @@ async def follow(channels: ServiceChannels, revocations: Revocations) -> None:
                     revocations.add(item.session_id or item.user, item.expire_time.ToMilliseconds() / 1000)
                 cursor = max(cursor, message.cursor)
         except (grpc.aio.AioRpcError, TimeoutError) as error:
-            logger().warning("revocations_interrupted", cursor=cursor, error=type(error).__name__)
+            reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "SILENCE"
+            logger().warning("revocations_interrupted", cursor=cursor, reason=reason)
             channels.rotate()
         finally:
             stream.cancel()

@@ -33,6 +33,7 @@ class Service:
         register: adds the servicers to a server.
         service_names: the full names of what was added, for health and reflection.
         interceptors: the chain, outermost first.
+        before_start: what has to be done before the first call is served; one that fails ends the start.
         background: coroutines that run as long as the service does; one that fails ends it.
         close: what to close at the end.
     """
@@ -42,14 +43,23 @@ class Service:
     service_names: Sequence[str]
     interceptors: Sequence[CallInterceptor]
     database: Database
+    before_start: Sequence[Callable[[], Awaitable[None]]] = ()
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     before_stop: Callable[[], None] = field(default=lambda: None)
 
 
+class ListenError(Exception):
+    """An address that a service cannot listen at; the message names it."""
+
+
 @contextlib.asynccontextmanager
 async def running(service: Service, listen: str, files: MaterialFiles, *, drain_s: float = 0) -> AsyncIterator[int]:
-    """Runs a service within the block; gives the port that it listens on."""
+    """Runs a service within the block; gives the port that it listens on.
+
+    Raises:
+        ListenError: something else listens there, or the address is not this machine's.
+    """
     server = grpc.aio.server(
         interceptors=list(service.interceptors),
         options=[
@@ -64,9 +74,14 @@ async def running(service: Service, listen: str, files: MaterialFiles, *, drain_
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = [*service.service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-    port = server.add_secure_port(listen, server_credentials(files))
-    await server.start()
     try:
+        for prepare in service.before_start:
+            await prepare()
+        try:
+            port = server.add_secure_port(listen, server_credentials(files))
+        except RuntimeError as error:
+            raise ListenError(f"cannot listen at {listen}: the port is taken, or the address is not ours") from error
+        await server.start()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_named(work)) for work in service.background]
             tasks.append(group.create_task(_watch_database(service, health)))

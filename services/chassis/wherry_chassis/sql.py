@@ -10,23 +10,27 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import queue
 import random
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
 from wherry_chassis.errors import DatabaseUnavailable
+from wherry_chassis.logging import logger
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Work = Callable[[Connection], T]
 
 _GROUP = 256
@@ -50,25 +54,24 @@ class Database:
         self._threads = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="sql")
         self._writer = _SqliteWriter(self.engine) if self.dialect == "sqlite" else None
 
-    async def write(self, work: Work[T]) -> T:
-        """Runs `work` in a transaction of its own, committed when this returns; nothing stays if it raises.
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work(connection, …)` in a transaction of its own, committed when this returns.
+
+        Nothing stays if it raises.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached; whether it had committed is then not known.
         """
-        try:
+        bound = functools.partial(_call, work, args, kwargs)
+        with _translated():
             if self._writer is not None:
-                return await asyncio.wrap_future(self._writer.submit(work))
-            return await self._run(work)
-        except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable from error
+                return await asyncio.wrap_future(self._writer.submit(bound))
+            return await self._run(bound)
 
-    async def read(self, work: Work[T]) -> T:
-        """Runs `work` that changes nothing; on SQLite beside the writer."""
-        try:
-            return await self._run(work)
-        except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable from error
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work(connection, …)` that changes nothing; on SQLite beside the writer."""
+        with _translated():
+            return await self._run(functools.partial(_call, work, args, kwargs))
 
     async def _run(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction, work)
@@ -87,8 +90,8 @@ class Database:
     async def ping(self) -> bool:
         """Tells whether the database answers."""
         try:
-            await self.read(lambda connection: connection.execute(sa.text("select 1")).scalar())
-        except (DatabaseUnavailable, SQLAlchemyError):
+            await self._run(lambda connection: connection.execute(sa.text("select 1")).scalar())
+        except SQLAlchemyError:
             return False
         return True
 
@@ -100,18 +103,38 @@ class Database:
         self.engine.dispose()
 
 
+def _call(work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], connection: Connection) -> T:
+    return work(connection, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turns what says that the database cannot be used into DatabaseUnavailable; the driver's words go to the log."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise  # SQLite's driver calls a faulty statement operational too: that is ours, and an incident
+        logger().error("database_unavailable", error=str(error.orig))
+        raise DatabaseUnavailable from error
+
+
 def make_engine(url: str, *, pool_size: int = 8) -> Engine:
-    """Returns an engine with the settings that every service uses."""
+    """Returns an engine with the settings that every service uses. Its errors never show a statement's parameters."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(url, Path(parsed.database or ""), pool_size)
-    return sa.create_engine(url, pool_size=pool_size, max_overflow=2, pool_pre_ping=True)
+    return sa.create_engine(url, pool_size=pool_size, max_overflow=2, pool_pre_ping=True, hide_parameters=True)
 
 
 def _sqlite_engine(url: str, file: Path, pool_size: int) -> Engine:
     file.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(
-        url, pool_size=pool_size + 1, poolclass=sa.QueuePool, connect_args={"timeout": 30, "check_same_thread": False}
+        url,
+        pool_size=pool_size + 1,
+        poolclass=sa.QueuePool,
+        connect_args={"timeout": 30, "check_same_thread": False},
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -142,16 +165,24 @@ class _SqliteWriter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(wherry_writes=True)
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work[T]) -> concurrent.futures.Future[T]:
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._queue.put(_Queued(work, future))
+        with self._closing:  # nothing is queued behind the end, where nobody would ever take it
+            if self._closed:
+                raise RuntimeError("the database is closed")
+            self._queue.put(_Queued(work, future))
         return future
 
     def close(self) -> None:
-        self._queue.put(None)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _serve(self) -> None:
@@ -164,32 +195,45 @@ class _SqliteWriter:
                         ends = True
                         break
                     group.append(queued)
-            self._commit(group)
+            # From here on nobody can cancel them, so that each can be answered.
+            self._commit([queued for queued in group if queued.future.set_running_or_notify_cancel()])
             if ends:
                 return
 
     def _commit(self, group: list[_Queued]) -> None:
         """Runs the works in one transaction, each in a savepoint, and answers only after the commit."""
+        if not group:
+            return
         results: list[tuple[_Queued, Any]] = []
         failed: list[tuple[_Queued, BaseException]] = []
         try:
             with self._engine.connect() as connection, connection.begin():
                 for queued in group:
-                    if not queued.future.set_running_or_notify_cancel():
-                        continue
                     try:
                         with connection.begin_nested():
                             results.append((queued, queued.work(connection)))
-                    except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
+                    except BaseException as error:  # handed to whoever waits for it
+                        if not _in_transaction(connection):
+                            raise  # a full disk, say, ends the whole transaction, and with it what went before
                         failed.append((queued, error))
+        except IntegrityError as error:
+            if len(group) > 1:  # a deferred constraint speaks only at the commit: find out whose it is
+                for queued in group:
+                    self._commit([queued])
+                return
+            results, failed = [], [(group[0], error)]
         except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
             told = {id(queued) for queued, _ in failed}
-            failed += [(q, error) for q in group if id(q) not in told and not q.future.cancelled()]
+            failed += [(queued, error) for queued in group if id(queued) not in told]
             results = []
         for queued, result in results:
             queued.future.set_result(result)
         for queued, problem in failed:
             queued.future.set_exception(problem)
+
+
+def _in_transaction(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
 
 
 def database_now_ms(connection: Connection) -> int:

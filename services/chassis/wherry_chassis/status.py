@@ -15,12 +15,19 @@ from wherry_chassis.errors import DomainError, FieldProblem, Kind
 DOMAIN = "wherry"
 """The `domain` of every ErrorInfo."""
 
+_MESSAGE_BYTES = 800
+_METADATA_BYTES = 200
+_FIELD_BYTES = 80
+_FIELDS = 12
+"""Bounds: a status travels in trailers, and what is above 8 KiB of them never reaches the caller."""
+
 GRPC_CODES: dict[Kind, grpc.StatusCode] = {kind: grpc.StatusCode[kind.value] for kind in Kind}
 
 
 def error_status(error: DomainError) -> grpc.Status:
     """Returns what a caller gets for a domain error: code, message, ErrorInfo, and BadRequest for unfit fields."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    metadata = {key: _clipped(value, _METADATA_BYTES) for key, value in error.metadata.items()}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if error.field_problems:
         details.append(bad_request(error.field_problems))
     return make_status(GRPC_CODES[error.kind], error.message, details)
@@ -34,10 +41,13 @@ def incident_status(incident: str) -> grpc.Status:
 
 
 def bad_request(problems: Sequence[FieldProblem]) -> error_details_pb2.BadRequest:
-    """Returns the standard detail that names unfit fields."""
+    """Returns the standard detail that names unfit fields, the first of them where there are very many."""
     violation = error_details_pb2.BadRequest.FieldViolation
     return error_details_pb2.BadRequest(
-        field_violations=[violation(field=p.field, description=p.problem) for p in problems]
+        field_violations=[
+            violation(field=_clipped(p.field, _FIELD_BYTES), description=_clipped(p.problem, _FIELD_BYTES))
+            for p in problems[:_FIELDS]
+        ]
     )
 
 
@@ -48,6 +58,18 @@ def make_status(code: grpc.StatusCode, message: str, details: Sequence[Message])
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
     status: grpc.Status = rpc_status.to_status(
-        status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=packed)
+        status_pb2.Status(
+            code=code_pb2.Code.Value(code.name), message=_clipped(message, _MESSAGE_BYTES), details=packed
+        )
     )
     return status
+
+
+def _clipped(text: str, size_bytes: int) -> str:
+    """Shortens a text to a size in trailers, where a byte that is no ASCII takes three."""
+    taken = 0
+    for index, character in enumerate(text):
+        taken += 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
+        if taken > size_bytes:
+            return f"{text[:index]}…"
+    return text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from wherry_chassis.logging import logger
@@ -22,7 +24,7 @@ CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 
@@ -44,22 +46,38 @@ class MaterialFiles:
 
     def __init__(self, certificate: Path, key: Path, ca: Path) -> None:
         self._files = (certificate, key, ca)
+        self._lock = threading.Lock()
         self._seen = self._stamps()
         self._material = self._read()
 
-    def current(self) -> tuple[Material, bool]:
-        """Returns the material and whether it is new since the last call."""
+    def latest(self) -> Material:
+        """Returns the material; the same object until the files have changed to another set that is whole."""
+        with self._lock:  # servers ask from a thread of their own
+            stamps = self._stamps()
+            if stamps == self._seen:
+                return self._material
+            self._seen = stamps
+            try:
+                self._material = self._read()
+            except (OSError, ValueError) as error:
+                logger().error("tls_material_refused", file=str(self._files[0]), error=str(error))
+            else:
+                logger().info("tls_material_reloaded", file=str(self._files[0]))
+            return self._material
+
+    def current(self) -> Material:
+        """Returns the material: the same object until the files have changed and hold a good set again."""
         stamps = self._stamps()
         if stamps == self._seen:
-            return self._material, False
+            return self._material
         self._seen = stamps
         try:
             self._material = self._read()
         except (OSError, ValueError) as error:
             logger().error("tls_material_refused", file=str(self._files[0]), error=str(error))
-            return self._material, False
-        logger().info("tls_material_reloaded", file=str(self._files[0]))
-        return self._material, True
+        else:
+            logger().info("tls_material_reloaded", file=str(self._files[0]))
+        return self._material
 
     def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
         stamps: list[tuple[int, int] | None] = []
@@ -74,60 +92,78 @@ class MaterialFiles:
     def _read(self) -> Material:
         chain, key, ca = (file.read_bytes() for file in self._files)
         certificate = x509.load_pem_x509_certificate(chain)
-        if load_pem_private_key(key, None).public_key() != certificate.public_key():
+        x509.load_pem_x509_certificates(ca)
+        try:
+            public = load_pem_private_key(key, None).public_key()
+        except (TypeError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"the key {self._files[1]} cannot be used: {error}") from error
+        if public != certificate.public_key():
             raise ValueError(f"the key {self._files[1]} does not belong to the certificate {self._files[0]}")
         return Material(chain, key, ca)
 
 
 def server_credentials(files: MaterialFiles) -> grpc.ServerCredentials:
     """Returns credentials that demand a client certificate of our CA and follow the files at the next handshake."""
-    first, _ = files.current()
+    served = files.latest()
 
     def configuration(material: Material) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(material.key, material.chain)], material.ca)
 
     def fetch() -> Any:  # None means "as before", which the stubs do not know
-        material, changed = files.current()
-        return configuration(material) if changed else None
+        nonlocal served
+        if (material := files.latest()) is served:
+            return None
+        served = material
+        return configuration(material)
 
-    return grpc.dynamic_ssl_server_credentials(configuration(first), fetch, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(configuration(served), fetch, require_client_authentication=True)
 
 
 class ServiceChannels:
-    """Channels to the replicas of one service. A failing replica is passed over with `rotate`.
+    """Channels to the replicas of one service, one for each. A failing replica is passed over with `rotate`.
 
-    The channel is made anew when the certificate's files have changed, so a rotation needs no restart.
+    A channel is made anew when the certificate's files have changed, so a rotation needs no restart. The one before
+    lives on for the calls that it carries, and is closed when it has been idle for long (gRPC's half hour).
     """
 
     def __init__(self, addresses: Sequence[str], files: MaterialFiles) -> None:
-        self._addresses = itertools.cycle(addresses)
+        self._addresses = list(addresses)
         self._files = files
-        self._address = next(self._addresses)
-        self._channel: grpc.aio.Channel | None = None
+        self._index = 0
+        self._channels: dict[str, tuple[Material, grpc.aio.Channel]] = {}
         self._old: list[grpc.aio.Channel] = []
+        self._closing: set[asyncio.Task[None]] = set()
 
     def get(self) -> grpc.aio.Channel:
         """Returns the channel to the current replica."""
-        material, changed = self._files.current()
-        if changed and self._channel is not None:
-            self._retire()
-        if self._channel is None:
-            credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.chain)
-            self._channel = grpc.aio.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS)
-        return self._channel
+        material = self._files.latest()
+        address = self._addresses[self._index]
+        known = self._channels.get(address)
+        if known is not None and known[0] is material:
+            return known[1]
+        if known is not None:
+            self._old.append(known[1])
+            self._close_idle()
+        credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.chain)
+        channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        self._channels[address] = (material, channel)
+        return channel
 
     def rotate(self) -> None:
-        """Goes on to the next replica; calls under way end with the old channel."""
-        self._address = next(self._addresses)
-        self._retire()
+        """Goes on to the next replica; calls under way go on where they are."""
+        self._index = (self._index + 1) % len(self._addresses)
 
     async def close(self) -> None:
-        """Closes all channels."""
-        self._retire()
-        for channel in self._old:
-            await channel.close()
+        """Closes all channels, and ends the calls on them."""
+        open_channels = [*self._old, *(channel for _, channel in self._channels.values())]
+        self._old, self._channels = [], {}
+        await asyncio.gather(*(channel.close() for channel in open_channels), *self._closing)
 
-    def _retire(self) -> None:
-        if self._channel is not None:
-            self._old.append(self._channel)
-            self._channel = None
+    def _close_idle(self) -> None:
+        """Closes the old channels that carry no call: one that does is connected, or trying to be."""
+        idle = [channel for channel in self._old if channel.get_state() is grpc.ChannelConnectivity.IDLE]
+        self._old = [channel for channel in self._old if channel not in idle]
+        for channel in idle:
+            task = asyncio.get_running_loop().create_task(channel.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)

@@ -13,6 +13,7 @@ from wherry.user.v1 import user_service_pb2, user_service_pb2_grpc
 
 from wherry_chassis.errors import KeysUnavailable, SessionEnded, TokenInvalid
 from wherry_chassis.identity import UserClaims
+from wherry_chassis.logging import logger
 from wherry_chassis.revocations import Revocations
 from wherry_chassis.tls import ServiceChannels
 
@@ -38,27 +39,33 @@ class RemoteKeys:
         self._channels = channels
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._fetched_s = float("-inf")
+        self._failed_s = float("-inf")
         self._lock = asyncio.Lock()
 
     async def get(self, kid: str) -> Ed25519PublicKey | None:
         """Returns the key; raises KeysUnavailable where it is not known and cannot be asked for."""
         async with self._lock:
-            age_s = time.monotonic() - self._fetched_s
+            now_s = time.monotonic()
+            age_s = now_s - self._fetched_s
             if (kid not in self._keys and age_s > _REFETCH_S) or age_s > _KEYS_MAX_AGE_S:
-                await self._fetch(kid)
+                if now_s - self._failed_s > _REFETCH_S:
+                    await self._fetch()
+                # A key that was valid minutes ago serves while the user service is away.
+                if kid not in self._keys and self._failed_s >= now_s - _REFETCH_S:
+                    raise KeysUnavailable
         return self._keys.get(kid)
 
-    async def _fetch(self, kid: str) -> None:
+    async def _fetch(self) -> None:
         stub = user_service_pb2_grpc.KeyServiceStub(self._channels.get())
         try:
             answer = await stub.GetJwks(user_service_pb2.GetJwksRequest(), timeout=5)
         except grpc.aio.AioRpcError as error:
+            logger().warning("keys_unavailable", reason=error.code().name)
             self._channels.rotate()
-            if kid in self._keys:
-                return  # a key that was valid minutes ago serves while the user service is away
-            raise KeysUnavailable from error
+            self._failed_s = time.monotonic()
+            return
         self._keys = {key.kid: _public_key(key.x) for key in answer.keys if key.kty == "OKP" and key.crv == "Ed25519"}
-        self._fetched_s = time.monotonic()
+        self._fetched_s, self._failed_s = time.monotonic(), float("-inf")
 
 
 def _public_key(x: str) -> Ed25519PublicKey:
@@ -104,7 +111,9 @@ class TokenVerifier:
             )
         except jwt.InvalidTokenError as error:
             raise TokenInvalid from error
-        found = UserClaims(user=f"users/{claims['sub']}", session_id=str(claims["sid"]), expires_s=int(claims["exp"]))
+        if not claims["sub"] or not isinstance(claims["sid"], str) or not claims["sid"]:
+            raise TokenInvalid
+        found = UserClaims(user=f"users/{claims['sub']}", session_id=claims["sid"], expires_s=int(claims["exp"]))
         if self.revocations.is_revoked(found):
             raise SessionEnded
         return found

@@ -1,0 +1,86 @@
+"""The composition root of the queue service."""
+
+from __future__ import annotations
+
+import grpc
+from wherry.queue.v1 import (
+    file_service_pb2,
+    file_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    lease_service_pb2,
+    lease_service_pb2_grpc,
+)
+from wherry_chassis.access import build_table
+from wherry_chassis.buildout import Buildout, BuildoutError, database_url
+from wherry_chassis.command import material_files
+from wherry_chassis.interceptors import chain
+from wherry_chassis.revocations import Revocations, follow
+from wherry_chassis.server import Service
+from wherry_chassis.sql import Database
+from wherry_chassis.tls import ServiceChannels
+from wherry_chassis.tokens import RemoteKeys, TokenVerifier
+
+from wherry_queue.dispatching import Dispatcher, LeaseTerms
+from wherry_queue.hub import Hub
+from wherry_queue.progress import ProgressBoard
+from wherry_queue.servicer.files import FileServicer
+from wherry_queue.servicer.jobs import JobServicer
+from wherry_queue.servicer.leases import LeaseKeyServicer, LeaseServicer
+from wherry_queue.settling import RetryPolicy
+from wherry_queue.site_client import GrpcSiteDirectory
+
+
+def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # replicas differ by their row, not by their index
+    """Puts the queue service together."""
+    section = buildout.service.queue
+    if len(section.listen) > 1 and database_url(section).startswith("sqlite"):
+        raise BuildoutError(
+            "service.queue: several replicas meet in their database, which SQLite cannot be; use PostgreSQL"
+        )
+    files = material_files(buildout, "queue")
+    database = Database(database_url(section))
+    user_channels = ServiceChannels(buildout.service.user.addresses, files)
+    site_channels = ServiceChannels(buildout.service.site.addresses, files)
+    revocations = Revocations()
+    verifier = TokenVerifier(
+        RemoteKeys(user_channels),
+        issuer=buildout.tokens.issuer,
+        audience=buildout.tokens.audience,
+        revocations=revocations,
+    )
+    lease = buildout.lease
+    hub, progress = Hub(), ProgressBoard()
+    terms = LeaseTerms(lease.ttl_s, lease.heartbeat_s, buildout.retention.listing_s)
+    dispatcher = Dispatcher(database, hub, progress, terms)
+    directory = GrpcSiteDirectory(site_channels)
+    policy = RetryPolicy(lease.attempts, lease.back_off_s)
+
+    def register(server: grpc.aio.Server) -> None:
+        jobs = JobServicer(database, dispatcher, hub, directory)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
+        listings = FileServicer(database, dispatcher, hub, directory, wait_s=lease.listing_wait_s)
+        file_service_pb2_grpc.add_FileServiceServicer_to_server(listings, server)
+        leases = LeaseServicer(database, dispatcher, hub, progress, policy, stream_max_age_s=lease.stream_max_age_s)
+        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(leases, server)
+        lease_service_pb2_grpc.add_LeaseKeyServiceServicer_to_server(LeaseKeyServicer(database), server)
+
+    return Service(
+        name="queue",
+        register=register,
+        service_names=[
+            service.full_name
+            for module in (job_service_pb2, file_service_pb2, lease_service_pb2)
+            for service in module.DESCRIPTOR.services_by_name.values()
+        ],
+        interceptors=chain(build_table(buildout.access), verifier),
+        database=database,
+        background=[
+            dispatcher.run,
+            dispatcher.maintain,
+            dispatcher.fold_progress,
+            lambda: follow(user_channels, revocations),
+        ],
+        before_stop=dispatcher.drain,
+        close=[dispatcher.retire, user_channels.close, site_channels.close],
+    )

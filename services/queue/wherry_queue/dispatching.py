@@ -1,0 +1,356 @@
+"""Brings tasks to workers: one dispatcher for each replica, since rival leasers only stand in each other's way.
+
+Leases live in the database; here is only what this replica has given out and to whom. A worker whose stream is lost
+keeps its leases until their deadlines: it may be on its way to another stream. The database has one row for the
+replica, not one for each lease: while it stands, so do the replica's leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+from wherry_chassis.errors import DatabaseUnavailable
+from wherry_chassis.logging import logger
+from wherry_chassis.sql import Database, database_now_ms
+
+from wherry_queue.hub import Hub
+from wherry_queue.lease_tokens import LeaseTokenSigner
+from wherry_queue.progress import ProgressBoard
+from wherry_queue.states import WorkClass
+from wherry_queue.store import control, lanes, leases
+from wherry_queue.store.leases import LeasedTask
+from wherry_queue.workers import GivenLease, Held, Ref, WorkerStream
+
+_BATCH = 500
+_POLL_S = 1.0
+"""NOTIFY and wake-ups are only hints; a slow look is the truth."""
+_CANCEL_MEMORY_S = 120.0
+_KEY_LIFETIME_S = 86_400.0
+_SWEEP_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """How long things hold."""
+
+    ttl_s: float
+    heartbeat_s: float
+    listing_retention_s: float
+
+
+class Dispatcher:
+    """Leases tasks to the workers whose streams are open here, renews, stops and takes back."""
+
+    def __init__(
+        self,
+        database: Database,
+        hub: Hub,
+        progress: ProgressBoard,
+        terms: LeaseTerms,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._hub = hub
+        self._progress = progress
+        self.terms = terms
+        self._clock = clock
+        self._signer = LeaseTokenSigner()
+        self._key_made_s = float("-inf")
+        self._replica_id: int | None = None
+        self._renewed_s = float("-inf")
+        self._workers: set[WorkerStream] = set()
+        self._lost: dict[int, Held] = {}
+        self._cancelled: dict[int, float] = {}
+        self._in_doubt = False
+        self._news = asyncio.Event()
+        self._swept_s = float("-inf")
+
+    # --- what servicers tell it -------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Says that there may be something to lease, or room for it."""
+        self._news.set()
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether any worker would take bulk work, now or when it has ended something."""
+        return any(not worker.draining and any(worker.places.values()) for worker in self._workers)
+
+    async def open(self, worker: WorkerStream, held: Sequence[Ref]) -> list[Ref]:
+        """Adds a worker; returns those of `held` that are no longer its own."""
+        await self._ready()
+        adopted: list[LeasedTask] = []
+        if held:
+            replica_id = self._require_replica()
+            adopted = await self._database.write(leases.adopt, replica_id, held)
+        deadline_s = self._clock() + self.terms.ttl_s
+        for task in adopted:
+            self._lost.pop(task.task_id, None)
+            for other in self._workers:
+                other.held.pop(task.task_id, None)
+            worker.held[task.task_id] = Held(task, deadline_s)
+        self._workers.add(worker)
+        self._renew(worker, deadline_s)
+        for task in adopted:
+            if task.job_id in self._cancelled:
+                worker.stop(task, "JOB_CANCELLED")
+        logger().info("worker_joined", worker=worker.name, adopted=len(adopted), brought=len(held))
+        self.wake()
+        kept = {(task.task_id, task.fence) for task in adopted}
+        return [ref for ref in held if ref not in kept]
+
+    def close(self, worker: WorkerStream) -> None:
+        """Notes that a worker's stream has ended; its leases wait for it until their deadlines."""
+        self._workers.discard(worker)
+        for held in worker.held.values():
+            self._lost[held.task.task_id] = held
+        if worker.held:
+            logger().warning("worker_left_with_leases", worker=worker.name, leases=len(worker.held))
+        worker.held.clear()
+
+    def holder(self, ref: Ref) -> Held | None:
+        """Returns a lease that is known here; None where it is not, or no longer."""
+        for worker in self._workers:
+            held = worker.held.get(ref[0])
+            if held is not None and held.ref == ref:
+                return held
+        held = self._lost.get(ref[0])
+        return held if held is not None and held.ref == ref else None
+
+    def settled(self, ref: Ref, bytes_done: int) -> None:
+        """Notes that a lease has ended."""
+        for worker in self._workers:
+            held = worker.held.get(ref[0])
+            if held is not None and held.ref[1] <= ref[1]:
+                del worker.held[ref[0]]
+                self._progress.ended(held.task.job_id, ref[0], bytes_done)
+        held = self._lost.get(ref[0])
+        if held is not None and held.ref[1] <= ref[1]:
+            del self._lost[ref[0]]
+        self.wake()
+
+    def stop_job(self, job_id: int) -> None:
+        """Sends word to stop to whoever runs a task of a job, now or in a lease that is being given out."""
+        self._cancelled[job_id] = self._clock()
+        for worker in self._workers:
+            for held in worker.held.values():
+                if held.task.job_id == job_id:
+                    worker.stop(held.task, "JOB_CANCELLED")
+
+    def drain(self) -> None:
+        """Asks all workers to go on elsewhere: this replica ends."""
+        for worker in self._workers:
+            worker.drain(self.terms.ttl_s)
+            worker.end()
+
+    # --- its own work -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Dispatches for ever."""
+        while True:
+            try:
+                due_s = await self._round()
+            except DatabaseUnavailable:
+                # The lease may have been committed though its answer was lost: see `_settle_doubt`.
+                self._in_doubt = True
+                logger().warning("dispatch_interrupted")
+                due_s = 1.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(due_s):
+                    await self._news.wait()
+
+    async def maintain(self) -> None:
+        """Keeps the replica's row, its keys, its workers' leases and the database's order for ever."""
+        while True:
+            try:
+                await self._maintain_once()
+            except DatabaseUnavailable:
+                logger().warning("maintenance_interrupted")
+            await asyncio.sleep(min(self.terms.ttl_s, self.terms.heartbeat_s) / 3)
+
+    async def fold_progress(self) -> None:
+        """Writes progress once a second for ever."""
+        while True:
+            await asyncio.sleep(1.0)
+            folded = self._progress.fold(self._clock())
+            if not folded or self._replica_id is None:
+                continue
+            rows = [(job_id, moving, rate) for job_id, (moving, rate) in folded.items()]
+            try:
+                await self._database.write(control.write_progress, self._replica_id, rows)
+            except DatabaseUnavailable:
+                continue
+            self._hub.notify(folded)
+
+    async def retire(self) -> None:
+        """Gives the replica's row up at the end of the process."""
+        if self._replica_id is not None:
+            replica_id = self._replica_id
+            with contextlib.suppress(DatabaseUnavailable):
+                await self._database.write(control.retire_replica, replica_id)
+
+    async def _round(self) -> float:
+        """Releases what is due and leases what there is room for; returns when to look again, in seconds."""
+        await self._ready()
+        self._news.clear()
+        if self._in_doubt:
+            await self._settle_doubt()
+        await self._database.write(_release_due)
+        for work_class in (WorkClass.INTERACTIVE, WorkClass.BULK):
+            while want := min(sum(worker.room(work_class) for worker in self._workers), _BATCH):
+                replica_id = self._require_replica()
+                taken = await self._database.write(leases.lease, replica_id, work_class, want)
+                await self._hand_out(taken)
+                if len(taken) < want:
+                    break
+        next_ms = await self._database.read(_due_in_ms)
+        return _POLL_S if next_ms is None else max(min(next_ms / 1000, _POLL_S), 0.005)
+
+    async def _hand_out(self, taken: Sequence[LeasedTask]) -> None:
+        deadline_s = self._clock() + self.terms.ttl_s
+        given: dict[WorkerStream, list[Ref]] = {}
+        unwanted: list[LeasedTask] = []
+        for task in taken:
+            worker = self._choose(task)
+            if worker is None:
+                unwanted.append(task)
+                continue
+            worker.give(self._sign(worker, task), deadline_s)
+            given.setdefault(worker, []).append((task.task_id, task.fence))
+            if task.job_id in self._cancelled:
+                worker.stop(task, "JOB_CANCELLED")
+        if unwanted:
+            replica_id = self._require_replica()
+            refs = [(task.task_id, task.fence) for task in unwanted]
+            await self._database.write(leases.requeue, replica_id, refs)
+        for worker, refs in given.items():
+            await self._database.write(leases.note_worker, worker.name, refs)
+        self._hub.notify({task.job_id for task in taken})
+
+    def _choose(self, task: LeasedTask) -> WorkerStream | None:
+        """Returns the worker with the most room, so that load spreads; ties by chance."""
+        able = [w for w in self._workers if w.takes(task.kind) and w.room(task.work_class) > 0]
+        return max(able, key=lambda w: (w.room(task.work_class), random.random()), default=None)  # noqa: S311
+
+    def _sign(self, worker: WorkerStream, task: LeasedTask) -> GivenLease:
+        sites = [task.source_site]
+        if task.destination_site != task.source_site:
+            sites.append(task.destination_site)
+        paths = [task.source_path] + ([task.destination_path] if task.destination_path is not None else [])
+        token = self._signer.sign(
+            task=task.name,
+            fence=task.fence,
+            user=task.user,
+            sites=sites,
+            paths=[path.decode("utf-8", "backslashreplace") for path in paths],
+            operation=task.kind.name,
+            thumbprint=worker.thumbprint,
+            now_s=time.time(),
+            ttl_s=self.terms.ttl_s,
+        )
+        return GivenLease(task, token, self.terms.ttl_s)
+
+    def _renew(self, worker: WorkerStream, deadline_s: float) -> None:
+        if worker.held:
+            worker.renew([self._sign(worker, held.task) for held in worker.held.values()], deadline_s)
+
+    async def _ready(self) -> None:
+        """Waits until the replica has its row and its key is published."""
+        while self._replica_id is None:
+            with contextlib.suppress(DatabaseUnavailable):
+                await self._maintain_replica()
+                return
+            await asyncio.sleep(0.5)
+
+    def _require_replica(self) -> int:
+        if self._replica_id is None:
+            raise DatabaseUnavailable
+        return self._replica_id
+
+    async def _maintain_replica(self) -> None:
+        now_s = self._clock()
+        if now_s - self._key_made_s > _KEY_LIFETIME_S / 2:
+            signer = LeaseTokenSigner()
+            lifetime_ms = int(_KEY_LIFETIME_S * 1000)
+            await self._database.write(control.publish_key, signer.kid, signer.public_key, lifetime_ms)
+            self._signer, self._key_made_s = signer, now_s
+        ttl_ms, replica_id = int(self.terms.ttl_s * 1000), self._replica_id
+        self._replica_id = await self._database.write(control.renew_replica, replica_id, ttl_ms)
+        if replica_id is not None and self._replica_id != replica_id:
+            logger().error("replica_row_lost", old=replica_id, new=self._replica_id)
+        self._renewed_s = now_s
+
+    async def _maintain_once(self) -> None:
+        await self._maintain_replica()
+        now_s = self._clock()
+        for worker in list(self._workers):
+            due = [h for h in worker.held.values() if h.deadline_s - now_s < self.terms.ttl_s - self.terms.heartbeat_s]
+            if due:
+                worker.renew([self._sign(worker, held.task) for held in due], now_s + self.terms.ttl_s)
+        await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
+        self._cancelled = {job: at for job, at in self._cancelled.items() if now_s - at < _CANCEL_MEMORY_S}
+        if now_s - self._swept_s > min(_SWEEP_S, self.terms.ttl_s):
+            self._swept_s = now_s
+            await self._sweep()
+
+    async def _take_back(self, lapsed: Sequence[Held]) -> None:
+        if not lapsed:
+            return
+        replica_id = self._require_replica()
+        refs = [held.ref for held in lapsed]
+        jobs = await self._database.write(leases.requeue, replica_id, refs)
+        for held in lapsed:
+            self._lost.pop(held.task.task_id, None)
+            self._progress.ended(held.task.job_id, held.task.task_id, 0)
+        logger().warning("leases_lapsed", count=len(lapsed))
+        await self.open_phases(jobs)
+        self._hub.notify(jobs)
+        self.wake()
+
+    async def _settle_doubt(self) -> None:
+        """Takes back what the database says is leased by this replica and nobody here knows of."""
+        replica_id = self._require_replica()
+        running = await self._database.read(leases.running_on, replica_id)
+        unknown = [ref for ref in running if self.holder(ref) is None]
+        if unknown:
+            jobs = await self._database.write(leases.requeue, replica_id, unknown)
+            self._hub.notify(jobs)
+        self._in_doubt = False
+
+    async def _sweep(self) -> None:
+        grace_ms = int(self.terms.ttl_s * 1000)
+        for dead in await self._database.read(control.dead_replicas, grace_ms):
+            refs = await self._database.read(leases.running_on, dead)
+            if refs:
+                jobs = await self._database.write(leases.requeue, dead, refs)
+                logger().warning("replica_reaped", replica=dead, leases=len(refs))
+                await self.open_phases(jobs)
+                self._hub.notify(jobs)
+                self.wake()
+            await self._database.write(control.forget_replica, dead)
+        stalled = await self._database.read(lanes.stalled_jobs)
+        await self.open_phases(stalled)
+        age_ms = int(self.terms.listing_retention_s * 1000)
+        await self._database.write(control.sweep_listings, age_ms)
+
+    async def open_phases(self, job_ids: Iterable[int]) -> None:
+        """Opens the next phase of jobs whose current one has ended. Its own transaction: it locks lanes."""
+        for job_id in job_ids:
+            if await self._database.write(lanes.open_next_phase, job_id):
+                self.wake()
+
+
+def _release_due(connection: Connection) -> int:
+    return lanes.release_delayed(connection, database_now_ms(connection))
+
+
+def _due_in_ms(connection: Connection) -> int | None:
+    due_ms = lanes.next_release_ms(connection)
+    return None if due_ms is None else max(due_ms - database_now_ms(connection), 0)

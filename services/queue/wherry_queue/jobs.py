@@ -1,0 +1,200 @@
+"""What a job begins with, and what a walk adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
+
+from wherry_queue.paths import join, within
+from wherry_queue.settling import FailedEntry
+from wherry_queue.states import TaskKind, WorkClass
+
+REMOVAL_PHASE = 1_000_000
+"""Directories are removed after all files, deepest first: phase = this - depth."""
+
+
+class JobNotFound(DomainError):
+    """There is no job {job} of yours."""
+
+    kind = Kind.NOT_FOUND
+    reason = "JOB_NOT_FOUND"
+
+
+class TaskNotFound(DomainError):
+    """There is no task {task} of yours."""
+
+    kind = Kind.NOT_FOUND
+    reason = "TASK_NOT_FOUND"
+
+
+class LeaseLost(DomainError):
+    """The lease on {task} is no longer this worker's; stop working on it."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "LEASE_LOST"
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to be made.
+
+    Attributes:
+        phase: 0 at once; a later one waits until all before have ended.
+        root: whether the user named this path; then it may be a file.
+    """
+
+    kind: TaskKind
+    source_path: bytes
+    destination_path: bytes | None = None
+    phase: int = 0
+    depth: int = 0
+    root: bool = False
+    payload: bytes | None = None
+    entry_count: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be made, paths absolute, sites resolved.
+
+    Attributes:
+        user: `users/{user}`.
+        request_id: makes the creation idempotent; None: no protection.
+        specification: the contract's message, serialized.
+        recursive: for MAKE_DIRECTORY: with parents.
+    """
+
+    user: str
+    source_site: str
+    destination_site: str
+    operation: str
+    specification: bytes
+    tasks: Sequence[NewTask]
+    request_id: str | None = None
+    work_class: WorkClass = WorkClass.BULK
+    priority: int = 5
+    recursive: bool = False
+    overwrite: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Files of one directory, packed."""
+
+    payload: bytes
+    entry_count: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A batch of what a walk or a listing found.
+
+    Attributes:
+        after: the cursor before the batch; it joins the batch to what is durable.
+        cursor: the last name in it.
+        chunk_directories: for a root that is a file: the directories (source, destination) of its chunk.
+        entries: a listing's entries, packed as they are kept.
+    """
+
+    task_id: int
+    fence: int
+    after: bytes
+    cursor: bytes
+    chunks: Sequence[Chunk] = ()
+    directories: Sequence[bytes] = ()
+    remove_directory: bool = False
+    entries: bytes = b""
+    failures: Sequence[FailedEntry] = ()
+    directories_done: int = 0
+    chunk_directories: tuple[bytes, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What a batch adds to its job."""
+
+    tasks: Sequence[NewTask]
+    directories_total: int = 0
+    directories_done: int = 0
+    files_total: int = field(default=0)
+    bytes_total: int = field(default=0)
+
+
+def copy_tasks(items: Sequence[tuple[bytes, bytes]], *, same_site: bool) -> list[NewTask]:
+    """Returns the first tasks of a copy of (source, destination) paths.
+
+    Raises:
+        InvalidFields: a directory would be copied into itself.
+    """
+    for index, (source, destination) in enumerate(items):
+        if same_site and within(destination, source):
+            field_name = f"job.copy.items[{index}].destination.path"
+            raise InvalidFields(FieldProblem(field_name, "lies within the source; choose a place outside it"))
+    return [NewTask(TaskKind.WALK_COPY, source, destination, root=True) for source, destination in items]
+
+
+def remove_tasks(paths: Sequence[bytes]) -> list[NewTask]:
+    """Returns the first tasks of a removal.
+
+    Raises:
+        InvalidFields: the root of a file system.
+    """
+    for index, path in enumerate(paths):
+        if path == b"/":
+            raise InvalidFields(FieldProblem(f"job.remove.targets[{index}].path", "the root cannot be removed"))
+    return [NewTask(TaskKind.WALK_REMOVE, path, root=True) for path in paths]
+
+
+def rename_tasks(source: bytes, destination: bytes) -> list[NewTask]:
+    """Returns the task of a rename.
+
+    Raises:
+        InvalidFields: something would be moved into itself.
+    """
+    if within(destination, source):
+        raise InvalidFields(FieldProblem("job.rename.destination.path", "lies within the source, or is the same"))
+    return [NewTask(TaskKind.RENAME, source, destination)]
+
+
+def grow(kind: TaskKind, source: bytes, destination: bytes | None, depth: int, *, root: bool, found: Found) -> Grown:
+    """Returns the tasks that a walk's batch asks for. (`source`, `destination`, `depth`, `root`: the walk's own.)"""
+    source_dir, destination_dir = found.chunk_directories or (source, destination)
+    if kind is TaskKind.WALK_COPY:
+        assert destination is not None
+        tasks = [
+            NewTask(TaskKind.WALK_COPY, join(source, name), join(destination, name), depth=depth + 1)
+            for name in found.directories
+        ]
+        files = TaskKind.COPY_FILES
+        directories_total = len(found.directories) + (found.directories_done if root else 0)
+    else:
+        tasks = [NewTask(TaskKind.WALK_REMOVE, join(source, name), depth=depth + 1) for name in found.directories]
+        if found.remove_directory:
+            phase = REMOVAL_PHASE - depth
+            tasks.append(NewTask(TaskKind.REMOVE_DIRECTORY, source, phase=phase, depth=depth))
+        files, destination_dir = TaskKind.REMOVE_FILES, None
+        directories_total = 1 if found.remove_directory else 0
+    tasks += [
+        NewTask(
+            files,
+            source_dir,
+            destination_dir,
+            depth=depth,
+            payload=chunk.payload,
+            entry_count=chunk.entry_count,
+            total_bytes=chunk.total_bytes,
+        )
+        for chunk in found.chunks
+        if chunk.entry_count
+    ]
+    return Grown(
+        tasks,
+        directories_total,
+        found.directories_done if kind is TaskKind.WALK_COPY else 0,
+        sum(chunk.entry_count for chunk in found.chunks),
+        sum(chunk.total_bytes for chunk in found.chunks),
+    )

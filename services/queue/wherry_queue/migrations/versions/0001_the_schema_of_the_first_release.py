@@ -1,0 +1,292 @@
+"""The schema of the first release"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "queue_user",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("vtime", sa.Double(), nullable=False),
+        sa.Column("weight", sa.Double(), nullable=False),
+        sa.Column("active_lanes", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "replica",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("until_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "signing_key",
+        sa.Column("kid", sa.String(length=64), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kid"),
+    )
+    op.create_table(
+        "site",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("cap_in", sa.Integer(), nullable=True),
+        sa.Column("cap_out", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "link",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("source_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("destination_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("cap", sa.Integer(), nullable=True),
+        sa.Column("inflight", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["destination_id"],
+            ["site.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["source_id"],
+            ["site.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("source_id", "destination_id"),
+    )
+    op.create_table(
+        "job",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("uid", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("link_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("request_id", sa.String(length=64), nullable=True),
+        sa.Column("operation", sa.String(length=16), nullable=False),
+        sa.Column("specification", sa.LargeBinary(), nullable=False),
+        sa.Column("work_class", sa.SmallInteger(), nullable=False),
+        sa.Column("priority", sa.SmallInteger(), nullable=False),
+        sa.Column("recursive", sa.Boolean(), nullable=False),
+        sa.Column("overwrite", sa.SmallInteger(), nullable=False),
+        sa.Column("cancelled", sa.Boolean(), nullable=False),
+        sa.Column("sign_in_needed", sa.Boolean(), nullable=False),
+        sa.Column("phase", sa.Integer(), nullable=False),
+        sa.Column("phase_open", sa.Integer(), nullable=False),
+        sa.Column("tasks_open", sa.Integer(), nullable=False),
+        sa.Column("tasks_running", sa.Integer(), nullable=False),
+        sa.Column("tasks_failed", sa.Integer(), nullable=False),
+        sa.Column("tasks_cancelled", sa.Integer(), nullable=False),
+        sa.Column("walks_open", sa.Integer(), nullable=False),
+        sa.Column("files_total", sa.BigInteger(), nullable=False),
+        sa.Column("files_done", sa.BigInteger(), nullable=False),
+        sa.Column("files_failed", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_total", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_done", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_failed", sa.BigInteger(), nullable=False),
+        sa.Column("directories_total", sa.BigInteger(), nullable=False),
+        sa.Column("directories_done", sa.BigInteger(), nullable=False),
+        sa.Column("directories_failed", sa.BigInteger(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("started_ms", sa.BigInteger(), nullable=True),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["link_id"],
+            ["link.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"],
+            ["queue_user.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("uid"),
+        sa.UniqueConstraint("user_id", "request_id"),
+    )
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_ended_ms"), ["ended_ms"], unique=False)
+        batch_op.create_index("job_of_user", ["user_id", "work_class", "id"], unique=False)
+        batch_op.create_index(
+            "job_stalled",
+            ["phase_open"],
+            unique=False,
+            postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
+            sqlite_where=sa.text("phase_open = 0 and tasks_open > 0"),
+        )
+
+    op.create_table(
+        "job_progress",
+        sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("replica_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("bytes_moving", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_per_second", sa.Double(), nullable=False),
+        sa.Column("measured_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.PrimaryKeyConstraint("job_id", "replica_id"),
+    )
+    op.create_table(
+        "lane",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("link_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("work_class", sa.SmallInteger(), nullable=False),
+        sa.Column("priority", sa.SmallInteger(), nullable=False),
+        sa.Column("runnable", sa.Boolean(), nullable=False),
+        sa.Column("pending", sa.Integer(), nullable=False),
+        sa.Column("head", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["link_id"],
+            ["link.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"],
+            ["queue_user.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        postgresql_with={"fillfactor": 50},
+    )
+    with op.batch_alter_table("lane", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_lane_job_id"), ["job_id"], unique=False)
+        batch_op.create_index(
+            "lane_waiting",
+            ["work_class", "user_id", "priority", "id"],
+            unique=False,
+            postgresql_where=sa.text("pending > 0 and runnable"),
+            sqlite_where=sa.text("pending > 0 and runnable"),
+        )
+
+    op.create_table(
+        "listing_chunk",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("listing_chunk", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_listing_chunk_job_id"), ["job_id"], unique=False)
+
+    op.create_table(
+        "task",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.SmallInteger(), nullable=False),
+        sa.Column("state", sa.SmallInteger(), nullable=False),
+        sa.Column("phase", sa.Integer(), nullable=False),
+        sa.Column("depth", sa.Integer(), nullable=False),
+        sa.Column("root", sa.Boolean(), nullable=False),
+        sa.Column("source_path", sa.LargeBinary(), nullable=False),
+        sa.Column("destination_path", sa.LargeBinary(), nullable=True),
+        sa.Column("payload", sa.LargeBinary(), nullable=True),
+        sa.Column("entry_count", sa.Integer(), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("settled", sa.LargeBinary(), nullable=True),
+        sa.Column("files_done", sa.Integer(), nullable=False),
+        sa.Column("bytes_done", sa.BigInteger(), nullable=False),
+        sa.Column("files_failed", sa.Integer(), nullable=False),
+        sa.Column("bytes_failed", sa.BigInteger(), nullable=False),
+        sa.Column("cursor", sa.LargeBinary(), nullable=False),
+        sa.Column("batches", sa.Integer(), nullable=False),
+        sa.Column("removal_reported", sa.Boolean(), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("settled_fence", sa.BigInteger(), nullable=True),
+        sa.Column("attempt_count", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("lapses", sa.Integer(), nullable=False),
+        sa.Column("replica_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("worker", sa.String(length=200), nullable=True),
+        sa.Column("not_before_ms", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["lane_id"],
+            ["lane.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        postgresql_with={"fillfactor": 50},
+    )
+    with op.batch_alter_table("task", schema=None) as batch_op:
+        batch_op.create_index(
+            "task_delayed",
+            ["not_before_ms"],
+            unique=False,
+            postgresql_where=sa.text("state = 4"),
+            sqlite_where=sa.text("state = 4"),
+        )
+        batch_op.create_index("task_of_job", ["job_id", "id"], unique=False)
+        batch_op.create_index(
+            "task_ready",
+            ["lane_id", "id"],
+            unique=False,
+            postgresql_where=sa.text("state = 1"),
+            sqlite_where=sa.text("state = 1"),
+        )
+        batch_op.create_index(
+            "task_running",
+            ["replica_id"],
+            unique=False,
+            postgresql_where=sa.text("state = 2"),
+            sqlite_where=sa.text("state = 2"),
+        )
+
+    op.create_table(
+        "attempt",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("task_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("worker", sa.String(length=200), nullable=True),
+        sa.Column("outcome", sa.SmallInteger(), nullable=False),
+        sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("results", sa.LargeBinary(), nullable=True),
+        sa.Column("log", sa.Text(), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["task_id"],
+            ["task.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("task_id", "fence"),
+    )
+    op.create_table(
+        "failure",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("task_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("entry_index", sa.Integer(), nullable=False),
+        sa.Column("path", sa.LargeBinary(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("failure", sa.JSON(none_as_null=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["task_id"],
+            ["task.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("failure", schema=None) as batch_op:
+        batch_op.create_index("failure_of_job", ["job_id", "id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_failure_task_id"), ["task_id"], unique=False)

@@ -1,0 +1,249 @@
+"""The queue's schema.
+
+What is leased is a task: a directory to walk, a single operation, or a chunk of up to 1,000 files whose entries travel
+as one packed payload. A lane is one job's runnable work on one link, so that cancel, pause and priority are one-row
+updates; above it a row for each user carries the virtual time of the fair share. Counters are kept in the transactions
+that change what they count; nothing is ever counted with COUNT(*).
+
+Times are milliseconds since the epoch by the database's clock (`_ms`). Paths are bytes, as users have them.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite gives row ids only to columns of type INTEGER."""
+
+Json = sa.JSON(none_as_null=True)
+
+
+class Base(DeclarativeBase):
+    """The queue's tables."""
+
+
+class User(Base):
+    """A user who has or had work here, with their place in the fair share."""
+
+    __tablename__ = "queue_user"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(200), unique=True)
+    vtime: Mapped[float] = mapped_column(sa.Double, default=0.0)
+    """Work done so far divided by weight, never behind the least of the active users'."""
+    weight: Mapped[float] = mapped_column(sa.Double, default=1.0)
+    active_lanes: Mapped[int] = mapped_column(default=0)
+    """Lanes with something pending."""
+
+
+class Site(Base):
+    """A site that work has named, with its limits (null: none)."""
+
+    __tablename__ = "site"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(100), unique=True)
+    cap_in: Mapped[int | None]
+    cap_out: Mapped[int | None]
+
+
+class Link(Base):
+    """An ordered pair of sites; work at one site only has a link from it to itself."""
+
+    __tablename__ = "link"
+    __table_args__ = (sa.UniqueConstraint("source_id", "destination_id"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    source_id: Mapped[int] = mapped_column(sa.ForeignKey("site.id"))
+    destination_id: Mapped[int] = mapped_column(sa.ForeignKey("site.id"))
+    cap: Mapped[int | None]
+    """How many bulk tasks may run at once."""
+    inflight: Mapped[int] = mapped_column(default=0)
+
+
+class Job(Base):
+    """What a user asked for."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "request_id"),
+        sa.Index("job_of_user", "user_id", "work_class", "id"),
+        sa.Index("job_stalled", "phase_open", postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
+                 sqlite_where=sa.text("phase_open = 0 and tasks_open > 0")),
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    uid: Mapped[str] = mapped_column(sa.String(32), unique=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("queue_user.id"))
+    link_id: Mapped[int] = mapped_column(sa.ForeignKey("link.id"))
+    request_id: Mapped[str | None] = mapped_column(sa.String(64))
+    operation: Mapped[str] = mapped_column(sa.String(16))
+    specification: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    """What was asked for, as the contract's message; only the servicer opens it."""
+    work_class: Mapped[int] = mapped_column(sa.SmallInteger)
+    priority: Mapped[int] = mapped_column(sa.SmallInteger)
+    recursive: Mapped[bool]
+    overwrite: Mapped[int] = mapped_column(sa.SmallInteger, default=1)
+    cancelled: Mapped[bool] = mapped_column(default=False)
+    sign_in_needed: Mapped[bool] = mapped_column(default=False)
+    phase: Mapped[int] = mapped_column(default=0)
+    phase_open: Mapped[int] = mapped_column(default=0)
+    """Tasks, of the phases opened so far, that have not ended; 0 with `tasks_open` > 0: open the next."""
+    tasks_open: Mapped[int] = mapped_column(default=0)
+    tasks_running: Mapped[int] = mapped_column(default=0)
+    tasks_failed: Mapped[int] = mapped_column(default=0)
+    tasks_cancelled: Mapped[int] = mapped_column(default=0)
+    walks_open: Mapped[int] = mapped_column(default=0)
+    files_total: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    files_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    files_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    bytes_total: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    bytes_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    bytes_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    directories_total: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    directories_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    directories_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    created_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    started_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
+    ended_ms: Mapped[int | None] = mapped_column(sa.BigInteger, index=True)
+    failure: Mapped[dict[str, object] | None] = mapped_column(Json)
+    """The first failure."""
+
+
+class Lane(Base):
+    """One job's runnable work on one link."""
+
+    __tablename__ = "lane"
+    __table_args__ = (
+        sa.Index("lane_waiting", "work_class", "user_id", "priority", "id",
+                 postgresql_where=sa.text("pending > 0 and runnable"),
+                 sqlite_where=sa.text("pending > 0 and runnable")),
+        {"postgresql_with": {"fillfactor": 50}},
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"), index=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("queue_user.id"))
+    link_id: Mapped[int] = mapped_column(sa.ForeignKey("link.id"))
+    work_class: Mapped[int] = mapped_column(sa.SmallInteger)
+    priority: Mapped[int] = mapped_column(sa.SmallInteger)
+    runnable: Mapped[bool] = mapped_column(default=True)
+    pending: Mapped[int] = mapped_column(default=0)
+    """Tasks of this lane that are READY."""
+    head: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """No READY task has a lower id: keeps leasing flat while dead rows lie about."""
+
+
+class Task(Base):
+    """The unit that is leased. `(id, fence)` with state RUNNING is the only authority."""
+
+    __tablename__ = "task"
+    __table_args__ = (
+        sa.Index("task_ready", "lane_id", "id",
+                 postgresql_where=sa.text("state = 1"), sqlite_where=sa.text("state = 1")),
+        sa.Index("task_running", "replica_id",
+                 postgresql_where=sa.text("state = 2"), sqlite_where=sa.text("state = 2")),
+        sa.Index("task_delayed", "not_before_ms",
+                 postgresql_where=sa.text("state = 4"), sqlite_where=sa.text("state = 4")),
+        sa.Index("task_of_job", "job_id", "id"),
+        {"postgresql_with": {"fillfactor": 50}},
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"))
+    lane_id: Mapped[int] = mapped_column(sa.ForeignKey("lane.id"))
+    kind: Mapped[int] = mapped_column(sa.SmallInteger)
+    state: Mapped[int] = mapped_column(sa.SmallInteger)
+    phase: Mapped[int] = mapped_column(default=0)
+    depth: Mapped[int] = mapped_column(default=0)
+    root: Mapped[bool] = mapped_column(default=False)
+    source_path: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    destination_path: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    payload: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    """A chunk's entries, packed; the queue never opens it."""
+    entry_count: Mapped[int] = mapped_column(default=0)
+    total_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    settled: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    """Bitmap of the entries that need no further attempt: done, or failed for good."""
+    files_done: Mapped[int] = mapped_column(default=0)
+    bytes_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    files_failed: Mapped[int] = mapped_column(default=0)
+    bytes_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    cursor: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")
+    """The last name of a walk that is durable, in byte order."""
+    batches: Mapped[int] = mapped_column(default=0)
+    removal_reported: Mapped[bool] = mapped_column(default=False)
+    fence: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    settled_fence: Mapped[int | None] = mapped_column(sa.BigInteger)
+    """The fence of the last settlement that counted: the same again is answered alike."""
+    attempt_count: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)
+    """Attempts that failed and counted."""
+    lapses: Mapped[int] = mapped_column(default=0)
+    replica_id: Mapped[int | None] = mapped_column(Id)
+    worker: Mapped[str | None] = mapped_column(sa.String(200))
+    not_before_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
+    failure: Mapped[dict[str, object] | None] = mapped_column(Json)
+
+
+class Attempt(Base):
+    """One run of a task that was settled."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (sa.UniqueConstraint("task_id", "fence"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    task_id: Mapped[int] = mapped_column(sa.ForeignKey("task.id"))
+    fence: Mapped[int] = mapped_column(sa.BigInteger)
+    worker: Mapped[str | None] = mapped_column(sa.String(200))
+    outcome: Mapped[int] = mapped_column(sa.SmallInteger)
+    failure: Mapped[dict[str, object] | None] = mapped_column(Json)
+    results: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    """A chunk's results of this attempt, packed."""
+    log: Mapped[str] = mapped_column(sa.Text, default="")
+    ended_ms: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class EntryFailure(Base):
+    """An entry that failed for good."""
+
+    __tablename__ = "failure"
+    __table_args__ = (sa.Index("failure_of_job", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"))
+    task_id: Mapped[int] = mapped_column(sa.ForeignKey("task.id"), index=True)
+    entry_index: Mapped[int]
+    path: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    failure: Mapped[dict[str, object]] = mapped_column(Json)
+
+
+class ListingChunk(Base):
+    """Entries that a listing found, kept for minutes."""
+
+    __tablename__ = "listing_chunk"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"), index=True)
+    payload: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class JobProgress(Base):
+    """How far the running tasks of a job are, folded once a second."""
+
+    __tablename__ = "job_progress"
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"), primary_key=True)
+    replica_id: Mapped[int] = mapped_column(Id, primary_key=True)
+    bytes_moving: Mapped[int] = mapped_column(sa.BigInteger)
+    bytes_per_second: Mapped[float] = mapped_column(sa.Double)
+    measured_ms: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Replica(Base):
+    """A process of this service; its leases stand while its row has not expired."""
+
+    __tablename__ = "replica"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    until_ms: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class SigningKey(Base):
+    """The public half of a replica's lease-token key, published before its first use."""
+
+    __tablename__ = "signing_key"
+    kid: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    public_key: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    expires_ms: Mapped[int] = mapped_column(sa.BigInteger)

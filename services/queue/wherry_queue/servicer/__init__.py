@@ -1,0 +1,1 @@
+"""Translates between the contracts' messages and the domain, and nothing else."""

@@ -1,0 +1,104 @@
+"""FileService."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from wherry.queue.v1 import file_service_pb2 as pb
+from wherry.queue.v1 import file_service_pb2_grpc, lease_service_pb2
+from wherry_chassis.errors import DomainError, Kind
+from wherry_chassis.identity import current_caller
+from wherry_chassis.sql import Database
+
+from wherry_queue.dispatching import Dispatcher
+from wherry_queue.hub import Hub
+from wherry_queue.jobs import JobNotFound, NewJob, NewTask
+from wherry_queue.paths import absolute
+from wherry_queue.servicer.messages import failure_message, location_path, shown
+from wherry_queue.site_directory import SiteDirectory, signed_in
+from wherry_queue.states import ENDED, TaskKind, TaskState, WorkClass
+from wherry_queue.store import control, reading, submission
+
+_POLL_S = 1.0
+_HEARTBEAT_S = 10.0
+
+
+class NoWorker(DomainError):
+    """No worker took the listing in time; try again shortly."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "NO_WORKER"
+
+
+class FileServicer(file_service_pb2_grpc.FileServiceServicer):
+    """Looks into sites for people who wait."""
+
+    def __init__(
+        self, database: Database, dispatcher: Dispatcher, hub: Hub, directory: SiteDirectory, *, wait_s: float
+    ) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._hub = hub
+        self._directory = directory
+        self._wait_s = wait_s
+
+    async def ListDirectory(
+        self, request: pb.ListDirectoryRequest, context: Any
+    ) -> AsyncIterator[pb.ListDirectoryResponse]:
+        """Streams a directory; the caller's leaving cancels it."""
+        user, site = current_caller().user_name, request.location.site
+        sites = await signed_in(self._directory, user, [site], time.time())
+        path = absolute(location_path(request.location), sites[site].default_path, "location.path")
+        job_id, uid = await self._database.write(submission.submit, _listing(user, site, path))
+        ended = False
+        try:
+            with self._hub.waiting(job_id) as waiter:
+                self._dispatcher.wake()
+                started_s = said_s = time.monotonic()
+                seen = 0
+                while not ended:
+                    chunks, task = await self._database.read(reading.listing_after, job_id, seen)
+                    ended = task.state in ENDED
+                    for chunk_id, payload in chunks:
+                        seen = chunk_id
+                        entries = lease_service_pb2.ReportEntriesRequest.FromString(payload).entries
+                        yield pb.ListDirectoryResponse(entries=entries, path=shown(path))
+                    now_s = time.monotonic()
+                    if chunks:
+                        said_s = now_s
+                    elif now_s - said_s > _HEARTBEAT_S:
+                        said_s = now_s
+                        yield pb.ListDirectoryResponse(path=shown(path))
+                    if ended:
+                        failure = failure_message(task.failure) if task.state != TaskState.SUCCEEDED else None
+                        yield pb.ListDirectoryResponse(last=True, failure=failure, path=shown(path))
+                    elif task.attempt_count == 0 and now_s - started_s > self._wait_s:
+                        raise NoWorker
+                    else:
+                        await waiter.wait(_POLL_S)
+        finally:
+            if not ended:
+                # Shielded: the caller has gone and this call is being torn down; the task has to be stopped still.
+                await asyncio.shield(self._stop(user, uid, job_id))
+
+    async def _stop(self, user: str, uid: str, job_id: int) -> None:
+        try:
+            await self._database.write(control.cancel, user, uid)
+        except JobNotFound:
+            return  # it has ended and been cleared away
+        self._dispatcher.stop_job(job_id)
+
+
+def _listing(user: str, site: str, path: bytes) -> NewJob:
+    return NewJob(
+        user=user,
+        source_site=site,
+        destination_site=site,
+        operation="list",
+        specification=b"",
+        tasks=[NewTask(TaskKind.LIST, path)],
+        work_class=WorkClass.INTERACTIVE,
+    )

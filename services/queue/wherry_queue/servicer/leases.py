@@ -1,0 +1,298 @@
+"""LeaseService and LeaseKeyService."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from wherry.queue.v1 import job_service_pb2, lease_service_pb2_grpc
+from wherry.queue.v1 import lease_service_pb2 as pb
+from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
+from wherry_chassis.identity import current_caller
+from wherry_chassis.sql import Database
+
+from wherry_queue.dispatching import Dispatcher
+from wherry_queue.hub import Hub
+from wherry_queue.jobs import Chunk, Found
+from wherry_queue.progress import ProgressBoard
+from wherry_queue.servicer import messages
+from wherry_queue.settling import FailedEntry, RetryPolicy, Settlement
+from wherry_queue.states import Outcome, TaskKind, WorkClass
+from wherry_queue.store import control, settlements, submission
+from wherry_queue.store.leases import LeasedTask
+from wherry_queue.workers import GivenLease, Outgoing, WorkerStream
+
+_MESSAGE_BYTES = 1 << 20
+
+
+class StreamTooOld(DomainError):
+    """The stream has reached its maximum age; open another, to any replica."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "STREAM_TOO_OLD"
+
+
+class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
+    """Gives tasks to workers and takes their results."""
+
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        hub: Hub,
+        progress: ProgressBoard,
+        policy: RetryPolicy,
+        *,
+        stream_max_age_s: float,
+    ) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._hub = hub
+        self._progress = progress
+        self._policy = policy
+        self._stream_max_age_s = stream_max_age_s
+
+    async def StreamLeases(
+        self, request_iterator: AsyncIterator[pb.StreamLeasesRequest], context: Any
+    ) -> AsyncIterator[pb.StreamLeasesResponse]:
+        """Runs a worker's stream."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("message") != "open":
+            raise InvalidFields(FieldProblem("open", "is the first message of a stream"))
+        operations = [TaskKind(kind) for kind in first.open.operations if kind]
+        worker = WorkerStream(first.open.worker, current_caller().peer.thumbprint, operations)
+        lost = await self._dispatcher.open(worker, [_ref(held) for held in first.open.held])
+        listener = asyncio.create_task(self._listen(worker, request_iterator))
+        terms = self._dispatcher.terms
+        try:
+            yield pb.StreamLeasesResponse(
+                opened=pb.StreamOpened(
+                    heartbeat_interval=messages.duration(terms.heartbeat_s),
+                    lease_ttl=messages.duration(terms.ttl_s),
+                    lost=[ref for ref in first.open.held if _ref(ref) in lost],
+                )
+            )
+            ends_s = time.monotonic() + self._stream_max_age_s
+            while time.monotonic() < ends_s:
+                outgoing = await worker.next(min(terms.heartbeat_s, max(ends_s - time.monotonic(), 0.01)))
+                for message in _responses(outgoing):
+                    yield message
+                if outgoing.end or listener.done():
+                    return
+            raise StreamTooOld
+        finally:
+            self._dispatcher.close(worker)
+            listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listener
+
+    async def _listen(self, worker: WorkerStream, requests: AsyncIterator[pb.StreamLeasesRequest]) -> None:
+        """Takes what a worker says until it says no more."""
+        async for request in requests:
+            match request.WhichOneof("message"):
+                case "capacity":
+                    worker.places[WorkClass.INTERACTIVE] = request.capacity.interactive
+                    worker.places[WorkClass.BULK] = request.capacity.bulk
+                    self._dispatcher.wake()
+                case "progress":
+                    for report in request.progress.tasks:
+                        self._note_progress(worker, report)
+                case "drain":
+                    worker.draining = True
+        worker.end()
+
+    def _note_progress(self, worker: WorkerStream, report: pb.TaskProgress) -> None:
+        held = worker.held.get(messages.task_id_of(report.lease.task))
+        if held is not None and held.ref == _ref(report.lease):
+            self._progress.moved(held.task.job_id, held.task.task_id, report.transferred_bytes)
+
+    async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:
+        """Takes results."""
+        words = [_settlement(item) for item in request.settlements]
+        answers, jobs = await self._database.write(settlements.settle, words, self._policy)
+        for word in words:
+            self._dispatcher.settled((word.task_id, word.fence), word.bytes_done)
+        await self._dispatcher.open_phases(jobs)
+        self._hub.notify(jobs)
+        return pb.SettleLeasesResponse(
+            answers=[
+                pb.SettlementAnswer(
+                    lease=item.lease,
+                    status=pb.SETTLEMENT_STATUS_ACCEPTED if counted else pb.SETTLEMENT_STATUS_STALE,
+                )
+                for item, counted in zip(request.settlements, answers, strict=True)
+            ]
+        )
+
+    async def ReportEntries(
+        self, request_iterator: AsyncIterator[pb.ReportEntriesRequest], context: Any
+    ) -> pb.ReportEntriesResponse:
+        """Takes what a walk or a listing found; each batch is durable before the next is read."""
+        cursor = b""
+        async for request in request_iterator:
+            job_id = await self._database.write(submission.report, _found(request))
+            cursor = request.cursor
+            self._hub.notify([job_id])
+            self._dispatcher.wake()
+        return pb.ReportEntriesResponse(cursor=cursor)
+
+
+class LeaseKeyServicer(lease_service_pb2_grpc.LeaseKeyServiceServicer):
+    """Tells the site service what lease tokens are verified with."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def GetLeaseKeys(self, request: pb.GetLeaseKeysRequest, context: Any) -> pb.GetLeaseKeysResponse:
+        """Returns the keys of all replicas."""
+        keys = await self._database.read(control.published_keys)
+        return pb.GetLeaseKeysResponse(
+            keys=[
+                pb.LeaseKey(kid=key.kid, public_key=key.public_key, expire_time=messages.timestamp(key.expires_ms))
+                for key in keys
+            ]
+        )
+
+
+def _ref(lease: pb.LeaseRef) -> tuple[int, int]:
+    return messages.task_id_of(lease.task), lease.fence
+
+
+def _responses(outgoing: Outgoing) -> Iterable[pb.StreamLeasesResponse]:
+    """Returns the messages for what there is to say, each at most about 1 MiB; an empty one if there is nothing."""
+    response = pb.StreamLeasesResponse(
+        renewed=[
+            pb.RenewedLease(
+                lease=pb.LeaseRef(task=lease.task.name, fence=lease.task.fence),
+                time_left=messages.duration(lease.time_left_s),
+                lease_token=lease.token,
+            )
+            for lease in outgoing.renewed
+        ],
+        cancelled=[
+            pb.CancelledLease(lease=pb.LeaseRef(task=stop.task.name, fence=stop.task.fence), reason=stop.reason)
+            for stop in outgoing.stopped
+        ],
+    )
+    if outgoing.drain_grace_s is not None:
+        response.drain_grace.CopyFrom(messages.duration(outgoing.drain_grace_s))
+    stops = response
+    response = pb.StreamLeasesResponse()
+    size = 0
+    for lease in outgoing.given:
+        message = _lease(lease)
+        size += message.ByteSize()
+        if response.leases and size > _MESSAGE_BYTES:
+            yield response
+            response, size = pb.StreamLeasesResponse(), message.ByteSize()
+        response.leases.append(message)
+    if response.leases:
+        yield response
+    # After the leases: a lease that is stopped at once is known to its worker by then.
+    if stops.renewed or stops.cancelled or stops.HasField("drain_grace") or not outgoing:
+        yield stops
+
+
+def _lease(given: GivenLease) -> pb.Lease:
+    task = given.task
+    lease = pb.Lease(
+        lease=pb.LeaseRef(task=task.name, fence=task.fence),
+        time_left=messages.duration(given.time_left_s),
+        lease_token=given.token,
+        work_class=pb.WORK_CLASS_INTERACTIVE if task.work_class is WorkClass.INTERACTIVE else pb.WORK_CLASS_BULK,
+        user=task.user,
+        source_site=task.source_site,
+        destination_site=task.destination_site,
+        attempt=task.attempt,
+    )
+    _set_work(lease, task)
+    return lease
+
+
+def _set_work(lease: pb.Lease, task: LeasedTask) -> None:
+    source, destination = task.source_path, task.destination_path or b""
+    chunk = pb.EntryChunk(payload=task.payload, entry_count=task.entry_count, total_bytes=task.total_bytes)
+    overwrite = job_service_pb2.OverwritePolicy.ValueType(task.overwrite)
+    match task.kind:
+        case TaskKind.WALK_COPY:
+            lease.walk_copy.CopyFrom(
+                pb.WalkCopyWork(
+                    source_path=source,
+                    destination_path=destination,
+                    root=task.root,
+                    recursive=task.recursive,
+                    cursor=task.cursor,
+                    overwrite=overwrite,
+                )
+            )
+        case TaskKind.WALK_REMOVE:
+            work = pb.WalkRemoveWork(path=source, root=task.root, recursive=task.recursive, cursor=task.cursor)
+            lease.walk_remove.CopyFrom(work)
+        case TaskKind.COPY_FILES:
+            lease.copy_files.CopyFrom(
+                pb.CopyFilesWork(
+                    source_directory=source,
+                    destination_directory=destination,
+                    chunk=chunk,
+                    done=task.settled,
+                    overwrite=overwrite,
+                )
+            )
+        case TaskKind.REMOVE_FILES:
+            lease.remove_files.CopyFrom(pb.RemoveFilesWork(directory=source, chunk=chunk, done=task.settled))
+        case TaskKind.REMOVE_DIRECTORY:
+            lease.remove_directory.CopyFrom(pb.RemoveDirectoryWork(path=source))
+        case TaskKind.MAKE_DIRECTORY:
+            lease.make_directory.CopyFrom(pb.MakeDirectoryWork(path=source, parents=task.recursive))
+        case TaskKind.RENAME:
+            lease.rename.CopyFrom(pb.RenameWork(source_path=source, destination_path=destination))
+        case TaskKind.LIST:
+            lease.list.CopyFrom(pb.ListWork(path=source))
+
+
+def _failed_entry(item: job_service_pb2.EntryFailure) -> FailedEntry:
+    path = item.raw_path or item.path.encode("utf-8", "surrogateescape")
+    return FailedEntry(item.index, path, item.size_bytes, messages.failure_of(item.failure))
+
+
+def _settlement(item: pb.Settlement) -> Settlement:
+    task_id, fence = _ref(item.lease)
+    return Settlement(
+        task_id=task_id,
+        fence=fence,
+        outcome=Outcome(item.outcome),
+        failure=messages.failure_of(item.failure) if item.HasField("failure") else None,
+        done=item.done,
+        files_done=item.files_done,
+        bytes_done=item.bytes_done,
+        failures=[_failed_entry(failure) for failure in item.failures],
+        results=item.results,
+        retry_after_s=messages.seconds(item.retry_after),
+        log=item.log,
+    )
+
+
+def _found(request: pb.ReportEntriesRequest) -> Found:
+    task_id, fence = _ref(request.lease)
+    directories = None
+    if request.chunk_source_directory:
+        directories = (request.chunk_source_directory, request.chunk_destination_directory)
+    entries = b""
+    if request.entries:
+        entries = pb.ReportEntriesRequest(entries=request.entries).SerializeToString()
+    return Found(
+        task_id=task_id,
+        fence=fence,
+        after=request.after,
+        cursor=request.cursor,
+        chunks=[Chunk(chunk.payload, chunk.entry_count, chunk.total_bytes) for chunk in request.chunks],
+        directories=list(request.directories),
+        remove_directory=request.remove_directory,
+        entries=entries,
+        failures=[_failed_entry(failure) for failure in request.failures],
+        directories_done=request.directories_done,
+        chunk_directories=directories,
+    )

@@ -1,0 +1,193 @@
+"""Messages of the contracts out of what the domain and the store know."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from wherry.queue.v1 import job_service_pb2 as pb
+from wherry.type.v1 import entry_pb2
+from wherry_chassis.errors import FieldProblem, InvalidFields
+
+from wherry_queue.settling import Failure
+from wherry_queue.states import FINISHED, JobState, job_state
+from wherry_queue.store.reading import JobView
+
+
+def timestamp(epoch_ms: int | None) -> Timestamp | None:
+    """Returns a timestamp; None for None."""
+    if epoch_ms is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromMilliseconds(epoch_ms)
+    return stamp
+
+
+def duration(seconds: float) -> Duration:
+    """Returns a duration of so many seconds."""
+    length = Duration()
+    length.FromNanoseconds(int(seconds * 1e9))
+    return length
+
+
+def seconds(length: Duration) -> float:
+    """Returns a duration's seconds."""
+    return length.ToNanoseconds() / 1e9
+
+
+def shown(path: bytes | None) -> str:
+    """Returns a path to show; bytes that are no UTF-8 are escaped."""
+    return (path or b"").decode("utf-8", "backslashreplace")
+
+
+def raw(path: bytes) -> bytes:
+    """Returns the path's bytes where they are no UTF-8 and so have to travel beside the text; else nothing."""
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return path
+    return b""
+
+
+def location_path(location: entry_pb2.Location) -> bytes:
+    """Returns the path that a location means."""
+    return location.raw_path or location.path.encode("utf-8", "surrogateescape")
+
+
+def failure_message(stored: dict[str, Any] | None) -> entry_pb2.Failure | None:
+    """Returns a stored failure as a message; None for None."""
+    return entry_pb2.Failure(**stored) if stored else None
+
+
+def failure_of(message: entry_pb2.Failure) -> Failure:
+    """Returns a message's failure."""
+    return Failure(message.reason or "UNKNOWN", message.message, message.party, message.retryable, message.help)
+
+
+def page_size(asked: int, default: int = 50) -> int:
+    """Returns how many to give: AIP-158: 0 means the default, too many means the most."""
+    return min(asked or default, 1000)
+
+
+def page_key(token: str, field: str = "page_token") -> int | None:
+    """Returns the key that a page token holds; raises InvalidFields for one that we did not make."""
+    if not token:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", token):
+        raise InvalidFields(FieldProblem(field, "is not a token of an earlier answer; leave it empty to begin anew"))
+    return int(token)
+
+
+def task_id_of(name: str) -> int:
+    """Returns the id in a task's resource name (its pattern was validated)."""
+    return int(name.rsplit("/", 1)[1])
+
+
+def job_message(view: JobView, *, has_workers: bool) -> pb.Job:
+    """Returns a job as its owner sees it."""
+    row = view.row
+    state = job_state(row)
+    job = pb.Job.FromString(row.specification)
+    job.name, job.owner, job.priority = f"jobs/{row.uid}", view.owner, row.priority
+    job.state = getattr(pb, f"JOB_STATE_{state.name}")
+    job.progress.CopyFrom(_progress(view, finished=state in FINISHED))
+    if failure := failure_message(row.failure):
+        job.failure.CopyFrom(failure)
+    for field, value in (("create_time", row.created_ms), ("start_time", row.started_ms), ("end_time", row.ended_ms)):
+        if stamp := timestamp(value):
+            getattr(job, field).CopyFrom(stamp)
+    if reason := _waiting_reason(view, state, has_workers=has_workers):
+        job.waiting_reason.CopyFrom(reason)
+    return job
+
+
+def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:
+    row = view.row
+    elapsed_s = 0.0
+    if row.started_ms is not None:
+        elapsed_s = max((row.ended_ms or view.now_ms) - row.started_ms, 1) / 1000
+    moving = 0 if finished else view.bytes_moving
+    return pb.JobProgress(
+        files_total=row.files_total,
+        files_done=row.files_done,
+        files_failed=row.files_failed,
+        bytes_total=row.bytes_total,
+        bytes_done=row.bytes_done,
+        bytes_failed=row.bytes_failed,
+        bytes_moving=moving,
+        directories_total=row.directories_total,
+        directories_done=row.directories_done,
+        directories_failed=row.directories_failed,
+        tasks_open=row.tasks_open,
+        tasks_running=row.tasks_running,
+        bytes_per_second=0.0 if finished else view.bytes_per_second,
+        average_bytes_per_second=(row.bytes_done + moving) / elapsed_s if elapsed_s else 0.0,
+        elapsed=duration(elapsed_s),
+    )
+
+
+def _waiting_reason(view: JobView, state: JobState, *, has_workers: bool) -> pb.WaitingReason | None:
+    row = view.row
+    if state in FINISHED or row.tasks_running or not row.tasks_open:
+        return None
+    retry = timestamp(view.retry_ms)
+    if state is JobState.WAITING_FOR_SIGN_IN:
+        return pb.WaitingReason(
+            reason="SIGN_IN_REQUIRED",
+            message="A session at one of the sites has ended; sign in there again and the job goes on by itself.",
+            retry_time=retry,
+        )
+    if retry is not None:
+        return pb.WaitingReason(reason="BACK_OFF", message="It is tried again shortly.", retry_time=retry)
+    if not has_workers:
+        return pb.WaitingReason(reason="NO_WORKER", message="No worker is connected at the moment.")
+    return pb.WaitingReason(reason="IN_LINE", message="It waits for its turn.")
+
+
+def task_message(uid: str, row: Any) -> pb.Task:
+    """Returns a task."""
+    return pb.Task(
+        name=f"jobs/{uid}/tasks/{row.id}",
+        kind=row.kind,
+        state=row.state,
+        source_path=shown(row.source_path),
+        destination_path=shown(row.destination_path),
+        entry_count=row.entry_count,
+        total_bytes=row.total_bytes,
+        attempt_count=row.attempt_count,
+        failure=failure_message(row.failure),
+        phase=row.phase,
+    )
+
+
+_OUTCOME_STATES = {
+    1: pb.TASK_STATE_SUCCEEDED,
+    2: pb.TASK_STATE_FAILED,
+    3: pb.TASK_STATE_CANCELLED,
+    4: pb.TASK_STATE_READY,
+}
+
+
+def attempt_message(task_name: str, number: int, row: Any) -> pb.Attempt:
+    """Returns an attempt, numbered from 1."""
+    return pb.Attempt(
+        name=f"{task_name}/attempts/{number}",
+        worker=row.worker or "",
+        outcome=_OUTCOME_STATES[row.outcome],
+        failure=failure_message(row.failure),
+        end_time=timestamp(row.ended_ms),
+        log=row.log,
+    )
+
+
+def entry_failure_message(row: Any) -> pb.EntryFailure:
+    """Returns an entry's failure."""
+    return pb.EntryFailure(
+        index=max(row.entry_index, 0),
+        path=shown(row.path),
+        raw_path=raw(row.path),
+        failure=failure_message(row.failure),
+        size_bytes=row.size_bytes,
+    )

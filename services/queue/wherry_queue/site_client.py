@@ -1,0 +1,37 @@
+"""The site directory over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from wherry.site.v1 import site_service_pb2, site_service_pb2_grpc
+from wherry_chassis.logging import logger
+from wherry_chassis.tls import ServiceChannels
+
+from wherry_queue.site_directory import ResolvedSite, SitesUnavailable
+
+
+class GrpcSiteDirectory:
+    """Asks the site service."""
+
+    def __init__(self, channels: ServiceChannels, *, timeout_s: float = 5.0) -> None:
+        self._channels = channels
+        self._timeout_s = timeout_s
+
+    async def resolve(self, user: str, sites: Sequence[str]) -> dict[str, ResolvedSite]:
+        """See `SiteDirectory`."""
+        request = site_service_pb2.ResolveSitesRequest(user=user, sites=sites)
+        stub = site_service_pb2_grpc.SiteDirectoryServiceStub(self._channels.get())
+        try:
+            answer = await stub.ResolveSites(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            logger().warning("sites_not_resolved", code=error.code().name)
+            self._channels.rotate()
+            raise SitesUnavailable from error
+        return {site.site: _resolved(site) for site in answer.sites}
+
+
+def _resolved(site: site_service_pb2.ResolvedSite) -> ResolvedSite:
+    expires_s = site.session_expire_time.ToMilliseconds() / 1000 if site.HasField("session_expire_time") else None
+    return ResolvedSite(site.site, site.title, site.default_path.encode() or b"/", list(site.schemes), expires_s)

@@ -1,0 +1,121 @@
+"""The states and kinds of jobs and tasks, and how a job's state follows from its counters.
+
+The numbers are those of the contract and of the database.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+
+class WorkClass(enum.IntEnum):
+    """How urgent a task is."""
+
+    INTERACTIVE = 1
+    BULK = 2
+
+
+class TaskKind(enum.IntEnum):
+    """What a task does."""
+
+    WALK_COPY = 1
+    WALK_REMOVE = 2
+    COPY_FILES = 3
+    REMOVE_FILES = 4
+    REMOVE_DIRECTORY = 5
+    MAKE_DIRECTORY = 6
+    RENAME = 7
+    LIST = 8
+
+
+WALKS = frozenset({TaskKind.WALK_COPY, TaskKind.WALK_REMOVE})
+CHUNKS = frozenset({TaskKind.COPY_FILES, TaskKind.REMOVE_FILES})
+DIRECTORY_WORK = frozenset({TaskKind.REMOVE_DIRECTORY, TaskKind.MAKE_DIRECTORY})
+
+
+class TaskState(enum.IntEnum):
+    """Where a task stands."""
+
+    READY = 1
+    RUNNING = 2
+    BLOCKED = 3
+    DELAYED = 4
+    SUCCEEDED = 5
+    FAILED = 6
+    CANCELLED = 7
+
+
+ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
+
+
+class JobState(enum.IntEnum):
+    """Where a job stands; derived, never stored."""
+
+    QUEUED = 1
+    EXPANDING = 2
+    RUNNING = 3
+    PAUSED = 4
+    WAITING_FOR_SIGN_IN = 5
+    CANCELLING = 6
+    CANCELLED = 7
+    SUCCEEDED = 8
+    PARTIALLY_FAILED = 9
+    FAILED = 10
+
+
+FINISHED = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIALLY_FAILED, JobState.FAILED})
+
+
+class Outcome(enum.IntEnum):
+    """How an attempt ended, in a worker's words."""
+
+    COMPLETED = 1
+    FAILED = 2
+    CANCELLED = 3
+    RETURNED = 4
+
+
+class JobCounters(Protocol):
+    """What a job's state follows from; `models.Job` has it."""
+
+    @property
+    def cancelled(self) -> bool: ...  # noqa: D102  # named as in the schema
+    @property
+    def sign_in_needed(self) -> bool: ...  # noqa: D102
+    @property
+    def started_ms(self) -> int | None: ...  # noqa: D102
+    @property
+    def tasks_open(self) -> int: ...  # noqa: D102
+    @property
+    def tasks_running(self) -> int: ...  # noqa: D102
+    @property
+    def tasks_failed(self) -> int: ...  # noqa: D102
+    @property
+    def tasks_cancelled(self) -> int: ...  # noqa: D102
+    @property
+    def walks_open(self) -> int: ...  # noqa: D102
+    @property
+    def files_total(self) -> int: ...  # noqa: D102
+    @property
+    def files_done(self) -> int: ...  # noqa: D102
+    @property
+    def directories_done(self) -> int: ...  # noqa: D102
+
+
+def job_state(job: JobCounters) -> JobState:
+    """Returns the state that a job's counters mean; a job with an open task never reads as finished."""
+    if job.tasks_open > 0:
+        if job.cancelled:
+            return JobState.CANCELLING
+        if job.sign_in_needed and job.tasks_running == 0:
+            return JobState.WAITING_FOR_SIGN_IN
+        if job.started_ms is None:
+            return JobState.QUEUED
+        return JobState.EXPANDING if job.walks_open else JobState.RUNNING
+    if job.cancelled and job.tasks_cancelled:
+        return JobState.CANCELLED
+    if not job.tasks_failed:
+        return JobState.SUCCEEDED
+    some_done = job.files_done if job.files_total else job.directories_done
+    return JobState.PARTIALLY_FAILED if some_done else JobState.FAILED

@@ -1,0 +1,148 @@
+"""Reads jobs, tasks, attempts and failures for their owners. Lists go by key, never by offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from wherry_chassis.sql import database_now_ms
+
+from wherry_queue.jobs import JobNotFound, TaskNotFound
+from wherry_queue.models import Attempt, EntryFailure, Job, JobProgress, ListingChunk, Task, User
+from wherry_queue.states import TaskState, WorkClass
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its owner sees it.
+
+    Attributes:
+        row: `models.Job`'s columns.
+        bytes_moving, bytes_per_second: of the tasks that run now.
+        retry_ms: when the next delayed task is due, if nothing runs and nothing is ready.
+    """
+
+    row: Any
+    owner: str
+    bytes_moving: int
+    bytes_per_second: float
+    now_ms: int
+    retry_ms: int | None
+
+
+def job_id_of(connection: Connection, user: str, uid: str) -> int:
+    """Returns a job's id; raises JobNotFound unless it is the user's."""
+    found = connection.execute(
+        sa.select(Job.id).join(User, User.id == Job.user_id).where(Job.uid == uid, User.name == user)
+    ).scalar_one_or_none()
+    if found is None:
+        raise JobNotFound(job=uid)
+    return int(found)
+
+
+def view_job(connection: Connection, user: str, uid: str) -> JobView:
+    """Returns a user's job; raises JobNotFound."""
+    return view_jobs(connection, user, [job_id_of(connection, user, uid)])[0]
+
+
+def list_jobs(connection: Connection, user: str, before_id: int | None, limit: int) -> list[JobView]:
+    """Returns a user's jobs, newest first, older than `before_id`. Listings are no jobs to them."""
+    query = (
+        sa.select(Job.id)
+        .join(User, User.id == Job.user_id)
+        .where(User.name == user, Job.work_class == WorkClass.BULK)
+        .order_by(Job.id.desc())
+        .limit(limit)
+    )
+    if before_id is not None:
+        query = query.where(Job.id < before_id)
+    return view_jobs(connection, user, list(connection.execute(query).scalars()))
+
+
+def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[JobView]:
+    """Returns jobs by id, newest first."""
+    now_ms = database_now_ms(connection)
+    moving = {
+        row.job_id: row
+        for row in connection.execute(
+            sa.select(
+                JobProgress.job_id,
+                sa.func.sum(JobProgress.bytes_moving).label("moving"),
+                sa.func.sum(JobProgress.bytes_per_second).label("rate"),
+            )
+            .where(JobProgress.job_id.in_(ids), JobProgress.measured_ms > now_ms - 15_000)
+            .group_by(JobProgress.job_id)
+        )
+    }
+    rows = connection.execute(sa.select(Job.__table__).where(Job.id.in_(ids)).order_by(Job.id.desc()))
+    views = []
+    for row in rows:
+        progress = moving.get(row.id) if row.tasks_running else None
+        retry_ms = None
+        if row.tasks_open and not row.tasks_running:
+            retry_ms = connection.execute(
+                sa.select(sa.func.min(Task.not_before_ms)).where(Task.job_id == row.id, Task.state == TaskState.DELAYED)
+            ).scalar_one()
+        views.append(
+            JobView(
+                row,
+                user,
+                int(progress.moving) if progress else 0,
+                float(progress.rate) if progress else 0.0,
+                now_ms,
+                retry_ms,
+            )
+        )
+    return views
+
+
+def list_tasks(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:
+    """Returns a job's tasks in the order they were made, behind `after_id`; raises JobNotFound."""
+    job_id = job_id_of(connection, user, uid)
+    query = sa.select(Task.__table__).where(Task.job_id == job_id, Task.id > after_id).order_by(Task.id).limit(limit)
+    return list(connection.execute(query))
+
+
+def get_task(connection: Connection, user: str, uid: str, task_id: int) -> Any:
+    """Returns a task; raises JobNotFound or TaskNotFound."""
+    job_id = job_id_of(connection, user, uid)
+    row = connection.execute(sa.select(Task.__table__).where(Task.job_id == job_id, Task.id == task_id)).one_or_none()
+    if row is None:
+        raise TaskNotFound(task=str(task_id))
+    return row
+
+
+def list_attempts(connection: Connection, user: str, uid: str, task_id: int) -> list[Any]:
+    """Returns a task's settled attempts, oldest first; raises as `get_task`."""
+    get_task(connection, user, uid, task_id)
+    query = sa.select(Attempt.__table__).where(Attempt.task_id == task_id).order_by(Attempt.id)
+    return list(connection.execute(query))
+
+
+def list_failures(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:
+    """Returns a job's failures in the order they were recorded, behind `after_id`; raises JobNotFound."""
+    job_id = job_id_of(connection, user, uid)
+    query = (
+        sa.select(EntryFailure.__table__)
+        .where(EntryFailure.job_id == job_id, EntryFailure.id > after_id)
+        .order_by(EntryFailure.id)
+        .limit(limit)
+    )
+    return list(connection.execute(query))
+
+
+def listing_after(connection: Connection, job_id: int, after_id: int) -> tuple[list[tuple[int, bytes]], Any]:
+    """Returns a listing's chunks behind `after_id` as (id, packed entries), and its task's row.
+
+    Read in this order: a task that has ended has no chunks to come.
+    """
+    task = connection.execute(sa.select(Task.__table__).where(Task.job_id == job_id)).one()
+    rows = connection.execute(
+        sa.select(ListingChunk.id, ListingChunk.payload)
+        .where(ListingChunk.job_id == job_id, ListingChunk.id > after_id)
+        .order_by(ListingChunk.id)
+    )
+    return [(row.id, row.payload) for row in rows], task

@@ -1,0 +1,220 @@
+"""Makes jobs, and adds to them what walks find."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+from wherry_chassis.sql import database_now_ms
+
+from wherry_queue.jobs import Found, Grown, LeaseLost, NewJob, NewTask, grow
+from wherry_queue.models import EntryFailure, Job, Json, Lane, Link, ListingChunk, Site, Task, User
+from wherry_queue.states import WALKS, TaskKind, TaskState
+from wherry_queue.store.lanes import add_pending
+
+
+def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
+    """Makes a job with its lane and first tasks; returns (id, uid). The same request id gives the same job."""
+    user_id = _named(connection, User, new.user)
+    if new.request_id and (found := _by_request(connection, user_id, new.request_id)):
+        return found
+    link_id = _link(connection, new.source_site, new.destination_site)
+    uid = secrets.token_hex(8)
+    values = {
+        "uid": uid,
+        "user_id": user_id,
+        "link_id": link_id,
+        "request_id": new.request_id or None,
+        "operation": new.operation,
+        "specification": new.specification,
+        "work_class": new.work_class,
+        "priority": new.priority,
+        "recursive": new.recursive,
+        "overwrite": new.overwrite,
+        "created_ms": database_now_ms(connection),
+        "tasks_open": len(new.tasks),
+        "phase_open": len(new.tasks),
+        "walks_open": sum(task.kind in WALKS for task in new.tasks),
+    }
+    try:
+        with connection.begin_nested():
+            job_id = connection.execute(sa.insert(Job).values(values).returning(Job.id)).scalar_one()
+    except IntegrityError:
+        # Two requests with one id at once: the other was first.
+        found = _by_request(connection, user_id, new.request_id or "")
+        if found is None:
+            raise
+        return found
+    lane_id = connection.execute(
+        sa.insert(Lane)
+        .values(
+            job_id=job_id, user_id=user_id, link_id=link_id, work_class=new.work_class, priority=new.priority, pending=0
+        )
+        .returning(Lane.id)
+    ).scalar_one()
+    _insert_tasks(connection, job_id, lane_id, new.tasks, phase=0)
+    add_pending(connection, lane_id, len(new.tasks), 0)
+    return job_id, uid
+
+
+def report(connection: Connection, found: Found) -> int:
+    """Makes durable what a walk or a listing found; returns the job's id. A batch that is durable already is dropped.
+
+    Raises:
+        LeaseLost: the fence is not the task's newest, or it is not running.
+    """
+    task = connection.execute(sa.select(Task.__table__).where(Task.id == found.task_id).with_for_update()).one_or_none()
+    if task is None or task.fence != found.fence or task.state != TaskState.RUNNING:
+        raise LeaseLost(task=str(found.task_id))
+    fresh = task.batches == 0 or (found.after == task.cursor and found.cursor > task.cursor)
+    removal = found.remove_directory and not task.removal_reported
+    if task.kind == TaskKind.LIST:
+        if fresh:
+            connection.execute(sa.insert(ListingChunk).values(job_id=task.job_id, payload=found.entries))
+            _advance(connection, task, found, removal=False)
+        return int(task.job_id)
+    if not fresh and not removal:
+        return int(task.job_id)
+    if not fresh:
+        found = Found(found.task_id, found.fence, task.cursor, task.cursor, remove_directory=True)
+    elif not removal and found.remove_directory:
+        raise LeaseLost(task=str(found.task_id))  # a fresh batch after the last one: not our worker's order
+    if task.batches > 0 and found.directories_done:
+        found = _without_directory(found)
+    grown = grow(TaskKind(task.kind), task.source_path, task.destination_path, task.depth, root=task.root, found=found)
+    lane_pending = [new for new in grown.tasks if new.phase == 0]
+    first_id = _insert_tasks(connection, task.job_id, task.lane_id, grown.tasks, phase=0)
+    if lane_pending:
+        add_pending(connection, task.lane_id, len(lane_pending), first_id)
+    if found.failures:
+        _insert_failures(connection, task, found)
+    _advance(connection, task, found, removal=removal)
+    _grow_job(connection, task.job_id, grown, found, ready=len(lane_pending))
+    return int(task.job_id)
+
+
+def _without_directory(found: Found) -> Found:
+    """A walk that goes on behind its cursor counts its directory once, with its first batch."""
+    return Found(
+        found.task_id,
+        found.fence,
+        found.after,
+        found.cursor,
+        found.chunks,
+        found.directories,
+        found.remove_directory,
+        found.entries,
+        found.failures,
+        0,
+        found.chunk_directories,
+    )
+
+
+def _named(connection: Connection, table: type[User] | type[Site], name: str) -> int:
+    """Returns the id of a user's or site's row, made if it is new."""
+    query = sa.select(table.id).where(table.name == name)
+    found = connection.execute(query).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    try:
+        with connection.begin_nested():
+            return int(connection.execute(sa.insert(table).values(name=name).returning(table.id)).scalar_one())
+    except IntegrityError:
+        return int(connection.execute(query).scalar_one())
+
+
+def _link(connection: Connection, source: str, destination: str) -> int:
+    ends = {"source_id": _named(connection, Site, source), "destination_id": _named(connection, Site, destination)}
+    query = sa.select(Link.id).filter_by(**ends)
+    found = connection.execute(query).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    try:
+        with connection.begin_nested():
+            return int(connection.execute(sa.insert(Link).values(**ends).returning(Link.id)).scalar_one())
+    except IntegrityError:
+        return int(connection.execute(query).scalar_one())
+
+
+def _by_request(connection: Connection, user_id: int, request_id: str) -> tuple[int, str] | None:
+    row = connection.execute(
+        sa.select(Job.id, Job.uid).where(Job.user_id == user_id, Job.request_id == request_id)
+    ).one_or_none()
+    return (row.id, row.uid) if row else None
+
+
+def _insert_tasks(connection: Connection, job_id: int, lane_id: int, tasks: Sequence[NewTask], *, phase: int) -> int:
+    """Inserts tasks, those of later phases blocked; returns the lowest id."""
+    if not tasks:
+        return 0
+    rows = [
+        {
+            "job_id": job_id,
+            "lane_id": lane_id,
+            "kind": task.kind,
+            "state": TaskState.READY if task.phase <= phase else TaskState.BLOCKED,
+            "phase": task.phase,
+            "depth": task.depth,
+            "root": task.root,
+            "source_path": task.source_path,
+            "destination_path": task.destination_path,
+            "payload": task.payload,
+            "entry_count": task.entry_count,
+            "total_bytes": task.total_bytes,
+        }
+        for task in tasks
+    ]
+    ids = connection.execute(sa.insert(Task).returning(Task.id), rows).scalars().all()
+    return int(min(ids))
+
+
+def _insert_failures(connection: Connection, task: Any, found: Found) -> None:
+    connection.execute(
+        sa.insert(EntryFailure),
+        [
+            {
+                "job_id": task.job_id,
+                "task_id": task.id,
+                "entry_index": entry.index,
+                "path": entry.path,
+                "size_bytes": entry.size_bytes,
+                "failure": entry.failure.as_json(),
+            }
+            for entry in found.failures
+        ],
+    )
+
+
+def _advance(connection: Connection, task: Any, found: Found, *, removal: bool) -> None:
+    connection.execute(
+        sa.update(Task)
+        .where(Task.id == task.id)
+        .values(
+            cursor=max(found.cursor, task.cursor),
+            batches=Task.batches + 1,
+            removal_reported=task.removal_reported or removal,
+        )
+    )
+
+
+def _grow_job(connection: Connection, job_id: int, grown: Grown, found: Found, *, ready: int) -> None:
+    failed_bytes = sum(entry.size_bytes for entry in found.failures)
+    values: dict[str, Any] = {
+        "tasks_open": Job.tasks_open + len(grown.tasks),
+        "phase_open": Job.phase_open + ready,
+        "walks_open": Job.walks_open + sum(task.kind in WALKS for task in grown.tasks),
+        "files_total": Job.files_total + grown.files_total + len(found.failures),
+        "bytes_total": Job.bytes_total + grown.bytes_total + failed_bytes,
+        "files_failed": Job.files_failed + len(found.failures),
+        "bytes_failed": Job.bytes_failed + failed_bytes,
+        "directories_total": Job.directories_total + grown.directories_total,
+        "directories_done": Job.directories_done + grown.directories_done,
+    }
+    if found.failures:
+        values["tasks_failed"] = Job.tasks_failed + 1
+        values["failure"] = sa.func.coalesce(Job.failure, sa.literal(found.failures[0].failure.as_json(), type_=Json))
+    connection.execute(sa.update(Job).where(Job.id == job_id).values(values))
