@@ -1,0 +1,66 @@
+"""`wherry-endpoint show`: what registering the site at the centre needs."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from typing import Any
+
+from wherry_endpoint.authority import read_authorities
+from wherry_endpoint.config import Config
+from wherry_endpoint.errors import EndpointError
+from wherry_endpoint.layout import Layout
+from wherry_endpoint.openssl import subject_of
+
+
+def describe_site(config: Config, layout: Layout) -> dict[str, Any]:
+    """The site for the centre: addresses, paths, and its authorities' certificates. Nothing in it is secret.
+
+    `default_path` is where a user begins; ``{user}`` in it stands for the account name, ``~`` for a home folder.
+    """
+    authorities = read_authorities(layout)
+    if authorities is None:
+        raise EndpointError(
+            f"{layout.folder}: the site is not installed: run wherry-endpoint install --config {config.source} first"
+        )
+    return {
+        "name": config.site.name,
+        "title": config.site.title or config.site.name,
+        "myproxy": {"host": config.site.host, "port": config.myproxy.port},
+        "endpoint": {
+            "scheme": "gsiftp",
+            "host": config.site.host,
+            "port": config.gridftp.port,
+            "root_path": config.root_path,
+        },
+        "default_path": config.user_path("{user}"),
+        "hosts_ca": _authority(authorities.hosts),
+        "users_ca": _authority(authorities.users),
+    }
+
+
+def _authority(pem: bytes) -> dict[str, str]:
+    text = pem.decode("ascii")
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest().upper()
+    return {
+        "subject": subject_of(pem),
+        "sha256_fingerprint": ":".join(digest[at : at + 2] for at in range(0, len(digest), 2)),
+        "pem": text,
+    }
+
+
+def show_text(site: dict[str, Any]) -> str:
+    """The same for people."""
+    myproxy, endpoint = site["myproxy"], site["endpoint"]
+    return "\n".join(
+        [
+            f"site          {site['name']} ({site['title']})",
+            f"MyProxy       {myproxy['host']}:{myproxy['port']}",
+            f"endpoint      {endpoint['scheme']}://{endpoint['host']}:{endpoint['port']}{endpoint['root_path']}",
+            f"default path  {site['default_path']}",
+            f"hosts' CA     {site['hosts_ca']['subject']}",
+            f"              SHA-256 {site['hosts_ca']['sha256_fingerprint']}",
+            f"users' CA     {site['users_ca']['subject']}",
+            f"              SHA-256 {site['users_ca']['sha256_fingerprint']}",
+        ]
+    )
