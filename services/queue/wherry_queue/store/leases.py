@@ -106,8 +106,7 @@ def _heads(connection: Connection, lanes: Sequence[Any], want: int) -> dict[int,
     columns = (Task.id, Task.lane_id, Task.entry_count, Task.total_bytes)
     found: dict[int, list[Waiting]] = {}
     if connection.dialect.name == "postgresql":
-        ids = sa.func.unnest(sa.literal([row.id for row in lanes], sa.ARRAY(sa.BigInteger))).table_valued("id")
-        candidates = sa.select(Lane.id, Lane.head).join(ids, ids.c.id == Lane.id).subquery()
+        candidates = sa.select(Lane.id, Lane.head).where(Lane.id.in_([row.id for row in lanes])).subquery()
         heads = (
             sa.select(*columns)
             .where(Task.lane_id == candidates.c.id, Task.state == TaskState.READY, Task.id >= candidates.c.head)

@@ -39,6 +39,8 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "tasks_open": len(new.tasks),
         "phase_open": len(new.tasks),
         "walks_open": sum(task.kind in WALKS for task in new.tasks),
+        "files_total": sum(task.entry_count for task in new.tasks),
+        "bytes_total": sum(task.total_bytes for task in new.tasks),
     }
     try:
         with connection.begin_nested():
