@@ -1,0 +1,61 @@
+"""Users' paths."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wherry_chassis.errors import InvalidFields
+from wherry_queue.jobs import copy_tasks, remove_tasks, rename_tasks
+from wherry_queue.paths import absolute, join, within
+
+NAMES = st.binary(min_size=1, max_size=20).filter(lambda b: b"/" not in b and b"\0" not in b and b not in (b".", b".."))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"", b"/home/u"),
+        (b"a b", b"/home/u/a b"),
+        (b"/x//y/", b"/x/y"),
+        (b"-rf", b"/home/u/-rf"),
+        (b"\xff\xfe", b"/home/u/\xff\xfe"),
+        (b"a%20#?", b"/home/u/a%20#?"),
+    ],
+)
+@pytest.mark.row("D7")
+def test_paths_become_absolute_and_keep_every_byte(path: bytes, expected: bytes) -> None:
+    assert absolute(path, b"/home/u", "path") == expected
+
+
+@pytest.mark.parametrize("path", [b"..", b"a/../b", b"./a", b"/a/.", b"a\0b"])
+def test_what_depends_on_links_or_ends_a_string_is_refused(path: bytes) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        absolute(path, b"/", "job.x.path")
+    assert refused.value.field_problems[0].field == "job.x.path"
+
+
+@pytest.mark.row("D7")
+@given(st.lists(NAMES, max_size=6))
+def test_a_path_that_is_absolute_stays_as_it_is(names: list[bytes]) -> None:
+    path = b"/" + b"/".join(names)
+    assert absolute(path, b"/other", "path") == path
+
+
+@given(NAMES, NAMES)
+def test_a_joined_path_lies_within_its_directory(directory: bytes, name: bytes) -> None:
+    assert within(join(b"/" + directory, name), b"/" + directory)
+    assert not within(b"/" + directory + name, b"/" + directory)
+
+
+def test_a_directory_is_not_copied_or_moved_into_itself() -> None:
+    with pytest.raises(InvalidFields):
+        copy_tasks([(b"/a", b"/a/b")], same_site=True)
+    with pytest.raises(InvalidFields):
+        rename_tasks(b"/a", b"/a/b")
+    assert copy_tasks([(b"/a", b"/a/b")], same_site=False)
+
+
+def test_the_root_is_not_removed() -> None:
+    with pytest.raises(InvalidFields):
+        remove_tasks([b"/"])
