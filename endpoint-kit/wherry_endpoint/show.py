@@ -11,12 +11,14 @@ from wherry_endpoint.config import Config
 from wherry_endpoint.errors import EndpointError
 from wherry_endpoint.layout import Layout
 from wherry_endpoint.openssl import subject_of
+from wherry_endpoint.trust import HOSTS, USERS, namespace
 
 
 def describe_site(config: Config, layout: Layout) -> dict[str, Any]:
     """The site for the centre: addresses, paths, and its authorities' certificates. Nothing in it is secret.
 
-    `default_path` is where a user begins; ``{user}`` in it stands for the account name, ``~`` for a home folder.
+    `default_path` is where a user begins, below the endpoint's `root_path`, which the centre puts before every path;
+    ``{user}`` in it stands for the account name, ``~`` for a home folder.
     """
     authorities = read_authorities(layout)
     if authorities is None:
@@ -33,18 +35,24 @@ def describe_site(config: Config, layout: Layout) -> dict[str, Any]:
             "port": config.gridftp.port,
             "root_path": config.root_path,
         },
-        "default_path": config.user_path("{user}"),
-        "hosts_ca": _authority(authorities.hosts),
-        "users_ca": _authority(authorities.users),
+        "default_path": _below_root(config),
+        "hosts_ca": _authority(authorities.hosts, namespace(config, HOSTS)),
+        "users_ca": _authority(authorities.users, namespace(config, USERS)),
     }
 
 
-def _authority(pem: bytes) -> dict[str, str]:
+def _below_root(config: Config) -> str:
+    path, root = config.user_path("{user}"), config.root_path.rstrip("/")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+def _authority(pem: bytes, allowed: str) -> dict[str, Any]:
     text = pem.decode("ascii")
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest().upper()
     return {
         "subject": subject_of(pem),
         "sha256_fingerprint": ":".join(digest[at : at + 2] for at in range(0, len(digest), 2)),
+        "namespaces": [allowed],
         "pem": text,
     }
 

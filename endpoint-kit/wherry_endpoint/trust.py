@@ -11,22 +11,30 @@ from wherry_endpoint.openssl import subject_hash, subject_of
 _POLICY = """\
 access_id_CA   X509    '{subject}'
 pos_rights     globus  CA:sign
-cond_subjects  globus  '"/O={organisation}/OU={unit}/*"'
+cond_subjects  globus  '"{namespace}"'
 """
 
 
-def signing_policy(subject: str, organisation: str, unit: str) -> str:
-    """The policy that lets the authority `subject` sign below ``/O=organisation/OU=unit`` only."""
-    return _POLICY.format(subject=subject, organisation=organisation, unit=unit)
+HOSTS, USERS = "Hosts", "Users"
+
+
+def namespace(config: Config, unit: str) -> str:
+    """What the site's authority of hosts or users may sign, in the grid form."""
+    return f"/O={config.site.name}/OU={unit}/*"
+
+
+def signing_policy(subject: str, allowed: str) -> str:
+    """The policy that lets the authority `subject` sign below the namespace `allowed` only."""
+    return _POLICY.format(subject=subject, namespace=allowed)
 
 
 def install_trust(config: Config, layout: Layout, authorities: Authorities, changes: Changes) -> None:
     """``<hash>.0`` and ``<hash>.signing_policy`` of both authorities, and nothing else in the directory."""
     changes.directory(layout.trust, 0o755)
     names: set[str] = set()
-    for certificate, unit in ((authorities.hosts, "Hosts"), (authorities.users, "Users")):
+    for certificate, unit in ((authorities.hosts, HOSTS), (authorities.users, USERS)):
         stem = subject_hash(certificate)
-        policy = signing_policy(subject_of(certificate), config.site.name, unit)
+        policy = signing_policy(subject_of(certificate), namespace(config, unit))
         changes.file(layout.trust / f"{stem}.0", certificate, 0o644)
         changes.file(layout.trust / f"{stem}.signing_policy", policy.encode(), 0o644)
         names |= {f"{stem}.0", f"{stem}.signing_policy"}

@@ -237,7 +237,7 @@ def test_what_is_shown_holds_all_that_registering_needs_and_no_secret(installed:
     site = describe_site(config, Layout.of(config))
     assert site["myproxy"] == {"host": "localhost", "port": 7512}
     assert site["endpoint"] == {"scheme": "gsiftp", "host": "localhost", "port": 2811, "root_path": "/data"}
-    assert site["default_path"] == "/data/{user}"
+    assert site["default_path"] == "/{user}"
     for kind in ("hosts_ca", "users_ca"):
         assert site[kind]["pem"].startswith("-----BEGIN CERTIFICATE-----")
         assert re.fullmatch(r"([0-9A-F]{2}:){31}[0-9A-F]{2}", site[kind]["sha256_fingerprint"])

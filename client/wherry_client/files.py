@@ -1,0 +1,101 @@
+"""Looks into sites' file systems."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Generator, Sequence
+from enum import Enum
+
+from wherry.queue.v1 import file_service_pb2 as messages
+from wherry.type.v1 import entry_pb2
+
+from wherry_client.calls import Caller
+from wherry_client.connection import Connection
+from wherry_client.errors import NotFoundError, UnavailableError, WherryError, from_failure
+from wherry_client.paths import RemotePath, raw_name
+
+#: How long a listing may take, waiting for a worker included.
+LIST_TIMEOUT_S = 300.0
+_REPEAT_AFTER_S = (0.3, 1.0)
+
+
+class PathKind(Enum):
+    """What is at a path."""
+
+    MISSING = "missing"
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+class Files:
+    """Lists directories. Every method raises WherryError."""
+
+    def __init__(self, connection: Connection, caller: Caller) -> None:
+        self._files = connection.files
+        self._caller = caller
+
+    def list_batches(
+        self, place: RemotePath, timeout_s: float = LIST_TIMEOUT_S
+    ) -> Generator[messages.ListDirectoryResponse, None, None]:
+        """Yields a directory's entries in batches, in byte order of their names; a file gives itself."""
+        deadline = time.monotonic() + timeout_s
+        for pause_s in (*_REPEAT_AFTER_S, None):
+            begun = False
+            try:
+                for response in self._list_once(place, deadline - time.monotonic()):
+                    begun = True
+                    yield response
+            except UnavailableError as error:
+                # A reason is the service's own word, and it has had its time; without one the connection was lost.
+                if begun or error.reason or pause_s is None or time.monotonic() + pause_s >= deadline:
+                    raise
+                time.sleep(pause_s)
+            else:
+                return
+
+    def _list_once(self, place: RemotePath, timeout_s: float) -> Generator[messages.ListDirectoryResponse, None, None]:
+        request = messages.ListDirectoryRequest(location=place.location())
+        for response in self._caller.stream("queue", self._files.ListDirectory, request, timeout_s):
+            if response.entries or response.path:
+                yield response
+            if response.last:
+                if response.HasField("failure"):
+                    raise from_failure(response.failure, place.site)
+                return
+        raise UnavailableError(f"The listing of {place} broke off.", advice="Try again.")
+
+    def entries(self, place: RemotePath) -> Generator[entry_pb2.Entry, None, None]:
+        """Yields a directory's entries in byte order of their names; a file gives itself."""
+        for batch in self.list_batches(place):
+            yield from batch.entries
+
+    def kind_of(self, place: RemotePath) -> PathKind:
+        """Tells what is at a path, by listing it."""
+        if place.is_start:
+            return PathKind.DIRECTORY
+        try:
+            first = self._first_two(place)
+        except WherryError as error:
+            return _kind_by_error(error, missing=PathKind.MISSING)
+        if [raw_name(entry) for entry in first] != [place.name] or first[0].kind == entry_pb2.ENTRY_KIND_DIRECTORY:
+            return PathKind.DIRECTORY
+        # Either a file, which gives itself, or a directory that holds one file of its own name.
+        try:
+            inner = self._first_two(place.child(place.name))
+        except WherryError as error:
+            return _kind_by_error(error, missing=PathKind.FILE)
+        return PathKind.DIRECTORY if inner else PathKind.FILE
+
+    def _first_two(self, place: RemotePath) -> Sequence[entry_pb2.Entry]:
+        with contextlib.closing(self.entries(place)) as found:
+            return list(itertools.islice(found, 2))
+
+
+def _kind_by_error(error: WherryError, missing: PathKind) -> PathKind:
+    if isinstance(error, NotFoundError) and error.reason != "SITE_NOT_FOUND":
+        return missing
+    if error.reason.endswith("NOT_A_DIRECTORY"):
+        return PathKind.FILE
+    raise error

@@ -1,0 +1,158 @@
+"""Jobs: asked for, looked at, watched to their end, cancelled."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+
+from wherry.queue.v1 import job_service_pb2 as messages
+
+from wherry_client.calls import Caller
+from wherry_client.connection import Connection
+from wherry_client.errors import UnavailableError
+from wherry_client.paths import RemotePath
+
+#: A watch that hears nothing for so long, however often it tries, gives up.
+GIVE_UP_AFTER_S = 120.0
+# A stream is left after so long and opened again: the service may have gone silent on a connection that lives.
+_STREAM_AGE_S = 90.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+
+ENDED = frozenset(
+    {
+        messages.JOB_STATE_CANCELLED,
+        messages.JOB_STATE_SUCCEEDED,
+        messages.JOB_STATE_PARTIALLY_FAILED,
+        messages.JOB_STATE_FAILED,
+    }
+)
+
+
+class Jobs:
+    """One's own jobs, named `jobs/{job}`. Every method raises WherryError."""
+
+    def __init__(self, connection: Connection, caller: Caller) -> None:
+        self._jobs = connection.jobs
+        self._caller = caller
+
+    def copy(
+        self,
+        items: Iterable[tuple[RemotePath, RemotePath]],
+        *,
+        recursive: bool = False,
+        overwrite: messages.OverwritePolicy.ValueType = messages.OVERWRITE_POLICY_NEVER,
+        priority: int | None = None,
+    ) -> messages.Job:
+        """Asks for a copy; `items` are sources with the exact paths that they shall have."""
+        pairs = [
+            messages.CopyItem(source=source.location(), destination=destination.location())
+            for source, destination in items
+        ]
+        operation = messages.CopyOperation(items=pairs, recursive=recursive, overwrite=overwrite)
+        return self.create(messages.Job(copy=operation, priority=priority))
+
+    def remove(
+        self, targets: Iterable[RemotePath], *, recursive: bool = False, priority: int | None = None
+    ) -> messages.Job:
+        """Asks for a removal."""
+        locations = [target.location() for target in targets]
+        operation = messages.RemoveOperation(targets=locations, recursive=recursive)
+        return self.create(messages.Job(remove=operation, priority=priority))
+
+    def make_directory(self, target: RemotePath, *, parents: bool = False) -> messages.Job:
+        """Asks for a directory."""
+        operation = messages.MakeDirectoryOperation(target=target.location(), parents=parents)
+        return self.create(messages.Job(make_directory=operation))
+
+    def rename(self, source: RemotePath, destination: RemotePath) -> messages.Job:
+        """Asks for a rename; `destination` is the exact new path."""
+        operation = messages.RenameOperation(source=source.location(), destination=destination.location())
+        return self.create(messages.Job(rename=operation))
+
+    def create(self, job: messages.Job, request_id: str = "") -> messages.Job:
+        """Asks for a job. The request is repeated under one id where its answer is lost, and so makes one job."""
+        request = messages.CreateJobRequest(request_id=request_id or str(uuid.uuid4()), job=job)
+        return self._caller.ask("queue", self._jobs.CreateJob, request)
+
+    def get(self, name: str) -> messages.Job:
+        """Returns a job."""
+        return self._caller.ask("queue", self._jobs.GetJob, messages.GetJobRequest(name=name))
+
+    def all(self) -> Iterator[messages.Job]:
+        """Yields one's jobs, newest first, page by page as far as they are asked for."""
+        token = ""
+        while True:
+            request = messages.ListJobsRequest(page_size=100, page_token=token)
+            answer = self._caller.ask("queue", self._jobs.ListJobs, request)
+            yield from answer.jobs
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def cancel(self, name: str) -> messages.Job:
+        """Cancels a job; one that has ended stays as it is."""
+        return self._caller.ask("queue", self._jobs.CancelJob, messages.CancelJobRequest(name=name))
+
+    def tasks(self, name: str) -> Iterator[messages.Task]:
+        """Yields a job's tasks in the order they were made."""
+        token = ""
+        while True:
+            request = messages.ListTasksRequest(parent=name, page_size=500, page_token=token)
+            answer = self._caller.ask("queue", self._jobs.ListTasks, request)
+            yield from answer.tasks
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def failures(self, name: str) -> Iterator[messages.EntryFailure]:
+        """Yields the entries of a job that failed for good, in the order they did."""
+        token = ""
+        while True:
+            request = messages.ListFailuresRequest(parent=name, page_size=100, page_token=token)
+            answer = self._caller.ask("queue", self._jobs.ListFailures, request)
+            yield from answer.failures
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def watch(
+        self,
+        name: str,
+        *,
+        timeout_s: float | None = None,
+        on_interruption: Callable[[UnavailableError], None] | None = None,
+    ) -> Iterator[messages.Job]:
+        """Yields the job at once, on each change, and at its end, through any number of broken streams.
+
+        `on_interruption` is told each time that a stream breaks. Raises UnavailableError when `timeout_s` is over, or
+        when nothing was heard for two minutes; the job goes on.
+        """
+        started = heard = time.monotonic()
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            opened = time.monotonic()
+            age_s = _STREAM_AGE_S if timeout_s is None else min(_STREAM_AGE_S, started + timeout_s - opened)
+            if age_s <= 0:
+                raise UnavailableError(f"The time is up; job {name.removeprefix('jobs/')} goes on.")
+            lost = UnavailableError(f"The watch of job {name.removeprefix('jobs/')} broke off.")
+            try:
+                request = messages.WatchJobRequest(name=name)
+                for response in self._caller.stream("queue", self._jobs.WatchJob, request, age_s):
+                    heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
+                    yield response.job
+                    if response.last:
+                        return
+            except UnavailableError as error:
+                lost = error
+            now = time.monotonic()
+            if now - heard > GIVE_UP_AFTER_S:
+                raise lost
+            if now - opened >= age_s:
+                continue
+            if on_interruption is not None:
+                on_interruption(lost)
+            rest_s = float("inf") if timeout_s is None else max(0.0, started + timeout_s - now)
+            time.sleep(min(rest_s, pause_s * random.uniform(0.5, 1.0)))  # noqa: S311 - spreads callers, hides nothing
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
