@@ -78,7 +78,11 @@ def test_a_site_is_registered_from_what_the_endpoint_kit_prints(
                 "myproxy": {"host": "c.example.org", "port": 7512},
                 "endpoint": {"scheme": "gsiftp", "host": "c.example.org", "port": 2811, "root_path": "/data"},
                 "default_path": "/data",
-                "hosts_ca": {"subject": "/O=SITE_C/CN=Host CA c-12", "pem": authority.read_text()},
+                "hosts_ca": {
+                    "subject": "/O=SITE_C/CN=Host CA c-12",
+                    "pem": authority.read_text(),
+                    "namespaces": ["/O=SITE_C/OU=Hosts/*"],
+                },
                 "users_ca": {
                     "subject": "/O=SITE_C/CN=User CA c-34",
                     "pem": authority.read_text(),
