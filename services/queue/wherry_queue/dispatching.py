@@ -124,6 +124,14 @@ class Dispatcher:
         held = self._lost.get(ref[0])
         return held if held is not None and held.ref == ref else None
 
+    def worker_of(self, ref: Ref) -> str | None:
+        """Returns the name of the worker whose stream here has a lease; None where none has."""
+        for worker in self._workers:
+            held = worker.held.get(ref[0])
+            if held is not None and held.ref == ref:
+                return worker.name
+        return None
+
     def settled(self, ref: Ref, bytes_done: int) -> None:
         """Notes that a lease has ended."""
         for worker in self._workers:
@@ -215,7 +223,6 @@ class Dispatcher:
 
     async def _hand_out(self, taken: Sequence[LeasedTask]) -> None:
         deadline_s = self._clock() + self.terms.ttl_s
-        given: dict[WorkerStream, list[Ref]] = {}
         unwanted: list[LeasedTask] = []
         for task in taken:
             worker = self._choose(task)
@@ -223,15 +230,12 @@ class Dispatcher:
                 unwanted.append(task)
                 continue
             worker.give(self._sign(worker, task), deadline_s)
-            given.setdefault(worker, []).append((task.task_id, task.fence))
             if task.job_id in self._cancelled:
                 worker.stop(task, "JOB_CANCELLED")
         if unwanted:
             replica_id = self._require_replica()
             refs = [(task.task_id, task.fence) for task in unwanted]
             await self._database.write(leases.requeue, replica_id, refs)
-        for worker, refs in given.items():
-            await self._database.write(leases.note_worker, worker.name, refs)
         self._hub.notify({task.job_id for task in taken})
 
     def _choose(self, task: LeasedTask) -> WorkerStream | None:

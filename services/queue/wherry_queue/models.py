@@ -176,7 +176,6 @@ class Task(Base):
     """Attempts that failed and counted."""
     lapses: Mapped[int] = mapped_column(default=0)
     replica_id: Mapped[int | None] = mapped_column(Id)
-    worker: Mapped[str | None] = mapped_column(sa.String(200))
     not_before_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     failure: Mapped[dict[str, object] | None] = mapped_column(Json)
 

@@ -56,6 +56,7 @@ class Settlement:
         done: bitmap of the entries done, earlier attempts' included.
         files_done, bytes_done: of this attempt.
         retry_after_s: for RETURNED.
+        worker: whose word it is.
     """
 
     task_id: int
@@ -69,6 +70,7 @@ class Settlement:
     results: bytes = b""
     retry_after_s: float = 0.0
     log: str = ""
+    worker: str = ""
 
 
 class TaskFacts(Protocol):

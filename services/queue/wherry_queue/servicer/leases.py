@@ -111,7 +111,10 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
 
     async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:
         """Takes results."""
-        words = [_settlement(item) for item in request.settlements]
+        caller = current_caller().peer.subject
+        words = [
+            _settlement(item, self._dispatcher.worker_of(_ref(item.lease)) or caller) for item in request.settlements
+        ]
         answers, jobs = await self._database.write(settlements.settle, words, self._policy)
         for word in words:
             self._dispatcher.settled((word.task_id, word.fence), word.bytes_done)
@@ -258,7 +261,7 @@ def _failed_entry(item: job_service_pb2.EntryFailure) -> FailedEntry:
     return FailedEntry(item.index, path, item.size_bytes, messages.failure_of(item.failure))
 
 
-def _settlement(item: pb.Settlement) -> Settlement:
+def _settlement(item: pb.Settlement, worker: str) -> Settlement:
     task_id, fence = _ref(item.lease)
     return Settlement(
         task_id=task_id,
@@ -272,6 +275,7 @@ def _settlement(item: pb.Settlement) -> Settlement:
         results=item.results,
         retry_after_s=messages.seconds(item.retry_after),
         log=item.log,
+        worker=worker,
     )
 
 

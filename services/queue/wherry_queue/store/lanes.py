@@ -49,7 +49,7 @@ def make_ready(connection: Connection, task_ids: Sequence[int]) -> None:
     rows = connection.execute(
         sa.update(Task)
         .where(Task.id.in_(task_ids))
-        .values(state=TaskState.READY, not_before_ms=None, replica_id=None, worker=None)
+        .values(state=TaskState.READY, not_before_ms=None, replica_id=None)
         .returning(Task.id, Task.lane_id)
     ).all()
     by_lane: dict[int, list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from wherry_queue.fairness import LaneQueue, Picked, UserShare, Waiting, pick, w
 from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
 from wherry_queue.states import TaskKind, TaskState, WorkClass
 from wherry_queue.store.lanes import make_ready
-from wherry_queue.store.settlements import apply_decision
+from wherry_queue.store.settlements import Change, apply_changes, free_links, running_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,6 @@ def _take(connection: Connection, replica_id: int, picked: Sequence[Picked]) -> 
             replica_id=replica_id,
             fence=Task.fence + 1,
             attempt_count=Task.attempt_count + 1,
-            worker=None,
         )
         .returning(Task.__table__)
     ).all()
@@ -261,17 +261,6 @@ def _leased(row: Any, job: Any, work_class: WorkClass) -> LeasedTask:
     )
 
 
-def note_worker(connection: Connection, worker: str, refs: Sequence[tuple[int, int]]) -> None:
-    """Writes down which worker has which (task, fence)."""
-    table: Any = Task.__table__
-    connection.execute(
-        sa.update(table)
-        .where(table.c.id == sa.bindparam("task"), table.c.fence == sa.bindparam("its_fence"))
-        .values(worker=worker),
-        [{"task": task_id, "its_fence": fence} for task_id, fence in sorted(refs)],
-    )
-
-
 def adopt(connection: Connection, replica_id: int, held: Sequence[tuple[int, int]]) -> list[LeasedTask]:
     """Takes over leases that a worker brings along; returns those that are still its own."""
     fences = dict(held)
@@ -332,46 +321,27 @@ def running_on(connection: Connection, replica_id: int) -> list[tuple[int, int]]
 
 def requeue(connection: Connection, replica_id: int, refs: Sequence[tuple[int, int]]) -> set[int]:
     """Takes back leases that have lapsed; returns their jobs. A task settled or leased again meanwhile is left."""
-    fences = dict(refs)
-    rows = connection.execute(
-        sa.select(Task.__table__, Job.cancelled.label("job_cancelled"))
-        .join(Job, Job.id == Task.job_id)
-        .where(Task.id.in_(fences), Task.state == TaskState.RUNNING, Task.replica_id == replica_id)
-        .order_by(Task.id)
-        .with_for_update(of=Task)
-    ).all()
-    again: list[int] = []
-    jobs: dict[int, int] = {}
-    for row in rows:
-        if row.fence != fences[row.id]:
+    rows = running_tasks(connection, [task_id for task_id, _ in refs])
+    again: list[Any] = []
+    changes: list[Change] = []
+    for task_id, fence in dict(refs).items():
+        row = rows.get(task_id)
+        if row is None or (row.state, row.fence, row.replica_id) != (TaskState.RUNNING, fence, replica_id):
             continue
         decision = settling.lapse(row, row.lapses + 1)
         if decision is None and row.job_cancelled:
             decision = settling.Decision(TaskState.CANCELLED, tries=row.tries, settled=row.settled or b"")
-        if decision is not None:
-            apply_decision(connection, row, decision, lapses=row.lapses + 1)
+        if decision is None:
+            again.append(row)
         else:
-            again.append(row.id)
-            jobs[row.job_id] = jobs.get(row.job_id, 0) + 1
+            changes.append(Change(row, decision, row.settled_fence, row.lapses + 1))
+    if changes:
+        apply_changes(connection, changes)
     if again:
-        connection.execute(sa.update(Task).where(Task.id.in_(again)).values(lapses=Task.lapses + 1))
-        make_ready(connection, again)
+        ids = [row.id for row in again]
+        connection.execute(sa.update(Task).where(Task.id.in_(ids)).values(lapses=Task.lapses + 1))
+        make_ready(connection, ids)
         free_links(connection, again)
-    for job_id, count in sorted(jobs.items()):
-        connection.execute(sa.update(Job).where(Job.id == job_id).values(tasks_running=Job.tasks_running - count))
-    return {row.job_id for row in rows}
-
-
-def free_links(connection: Connection, task_ids: Sequence[int]) -> None:
-    """Gives the places of tasks that no longer run back to their links, where those are limited."""
-    rows = connection.execute(
-        sa.select(Link.id, sa.func.count().label("n"))
-        .join(Lane, Lane.link_id == Link.id)
-        .join(Task, Task.lane_id == Lane.id)
-        .where(Task.id.in_(task_ids), Link.cap.is_not(None), Lane.work_class == WorkClass.BULK)
-        .group_by(Link.id)
-        .order_by(Link.id)
-    ).all()
-    for row in rows:
-        left = sa.case((Link.inflight > row.n, Link.inflight - row.n), else_=0)
-        connection.execute(sa.update(Link).where(Link.id == row.id).values(inflight=left))
+        for job_id, lapsed in sorted(Counter(row.job_id for row in again).items()):
+            connection.execute(sa.update(Job).where(Job.id == job_id).values(tasks_running=Job.tasks_running - lapsed))
+    return {row.job_id for row in again} | {change.task.job_id for change in changes}
