@@ -54,8 +54,12 @@ class ListenError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def running(service: Service, listen: str, files: MaterialFiles, *, drain_s: float = 0) -> AsyncIterator[int]:
+async def running(
+    service: Service, listen: str, files: MaterialFiles, *, drain_s: float = 0, grace_s: float = _GRACE_S
+) -> AsyncIterator[int]:
     """Runs a service within the block; gives the port that it listens on.
+
+    At the end calls go on to be taken for `drain_s`; those under way have `grace_s` to end.
 
     Raises:
         ListenError: something else listens there, or the address is not this machine's.
@@ -93,7 +97,7 @@ async def running(service: Service, listen: str, files: MaterialFiles, *, drain_
                 logger().info("draining")
                 service.before_stop()
                 await asyncio.sleep(drain_s)
-                await server.stop(_GRACE_S)
+                await server.stop(grace_s)
                 for task in tasks:
                     task.cancel()
     finally:

@@ -58,10 +58,12 @@ class MaterialFiles:
                 return self._material
             self._seen = stamps
             try:
-                self._material = self._read()
+                found = self._read()
             except (OSError, ValueError) as error:
                 logger().error("tls_material_refused", file=str(self._files[0]), error=str(error))
-            else:
+                return self._material
+            if found != self._material:
+                self._material = found
                 logger().info("tls_material_reloaded", file=str(self._files[0]))
             return self._material
 
