@@ -1,0 +1,136 @@
+"""The first schema: sites, sessions, fences, audit trail."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit_event",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("user", sa.String(length=120), nullable=False),
+        sa.Column("site", sa.String(length=70), nullable=False),
+        sa.Column("address", sa.String(length=200), nullable=False),
+        sa.Column("task", sa.String(length=250), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=True),
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("worker_thumbprint", sa.String(length=64), nullable=False),
+        sa.Column("credential_id", sa.String(length=64), nullable=False),
+        sa.Column("expire_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_event")),
+    )
+    op.create_index("audit_event_user", "audit_event", ["user", "at_ms"], unique=False)
+
+    op.create_table(
+        "lease_fence",
+        sa.Column("task", sa.String(length=250), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("seen_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("task", name=op.f("pk_lease_fence")),
+    )
+    op.create_index("lease_fence_seen", "lease_fence", ["seen_ms"], unique=False)
+
+    op.create_table(
+        "site",
+        sa.Column("id", sa.String(length=63), nullable=False),
+        sa.Column("owner", sa.String(length=120), nullable=False),
+        sa.Column("title", sa.String(length=200), nullable=False),
+        sa.Column("title_key", sa.String(length=4000), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("public", sa.Boolean(), nullable=False),
+        sa.Column("auth_kind", sa.String(length=20), nullable=False),
+        sa.Column("auth_address", sa.String(length=300), nullable=False),
+        sa.Column("default_path", sa.Text(), nullable=False),
+        sa.Column("create_ms", sa.BigInteger(), nullable=False),
+        sa.Column("update_ms", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_site")),
+    )
+    op.create_index("site_owner", "site", ["owner"], unique=False)
+    op.create_index(
+        "site_title_of_public",
+        "site",
+        ["title_key"],
+        unique=True,
+        sqlite_where=sa.text("public"),
+        postgresql_where=sa.text("public"),
+    )
+
+    op.create_table(
+        "authority",
+        sa.Column("site_id", sa.String(length=63), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("subject", sa.String(length=1000), nullable=False),
+        sa.Column("key_fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("pem", sa.Text(), nullable=False),
+        sa.Column("namespaces", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_authority_site_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("site_id", "position", name=op.f("pk_authority")),
+    )
+    op.create_index("authority_subject", "authority", ["subject"], unique=False)
+
+    op.create_table(
+        "endpoint",
+        sa.Column("site_id", sa.String(length=63), nullable=False),
+        sa.Column("id", sa.String(length=63), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("scheme", sa.String(length=16), nullable=False),
+        sa.Column("host", sa.String(length=253), nullable=False),
+        sa.Column("host_key", sa.String(length=253), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("root_path", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_endpoint_site_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("site_id", "id", name=op.f("pk_endpoint")),
+        sa.UniqueConstraint(
+            "site_id", "scheme", "host_key", "port", name=op.f("uq_endpoint_site_id_scheme_host_key_port")
+        ),
+    )
+    op.create_table(
+        "site_session",
+        sa.Column("user", sa.String(length=120), nullable=False),
+        sa.Column("site_id", sa.String(length=63), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("username", sa.String(length=256), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("create_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expire_ms", sa.BigInteger(), nullable=False),
+        sa.Column("lifetime_shortened", sa.Boolean(), nullable=False),
+        sa.Column("key_id", sa.String(length=16), nullable=False),
+        sa.Column("wrapped_key", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_site_session_site_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user", "site_id", name=op.f("pk_site_session")),
+        sa.UniqueConstraint("id", name=op.f("uq_site_session_id")),
+    )
+    op.create_index("site_session_expire", "site_session", ["expire_ms"], unique=False)
+    op.create_index("site_session_key", "site_session", ["key_id"], unique=False)
+    _append_only("audit_event")
+
+
+def _append_only(table: str) -> None:
+    """Makes the database itself refuse changes to a table's rows."""
+    dialect = op.get_bind().dialect.name
+    if dialect == "sqlite":
+        for act in ("update", "delete"):
+            op.execute(
+                f"create trigger {table}_no_{act} before {act} on {table} "
+                f"begin select raise(abort, '{table} is only added to'); end"
+            )
+    elif dialect == "postgresql":
+        op.execute(
+            f"create function {table}_is_only_added_to() returns trigger language plpgsql as "
+            f"$$ begin raise exception '{table} is only added to'; end $$"
+        )
+        op.execute(
+            f"create trigger {table}_append_only before update or delete or truncate on {table} "
+            f"for each statement execute function {table}_is_only_added_to()"
+        )

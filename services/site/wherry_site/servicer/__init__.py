@@ -1,0 +1,1 @@
+"""Translates between the contract's messages and the domain, and nothing else."""
