@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,18 +34,17 @@ class Place:
 
 
 @contextlib.contextmanager
-def running_place() -> Iterator[Place]:
+def running_place(folder: Path) -> Iterator[Place]:
     """Runs everything within the block, the demonstration's data at the source."""
     with (
-        tempfile.TemporaryDirectory(prefix="wherry-bench-") as name,
         RealSite("site-a") as source,
         RealSite("site-b") as destination,
-        RealDeployment(Path(name) / "centre") as deployment,
+        RealDeployment(folder / "centre") as deployment,
     ):
         person = deployment.sign_in_at_both(deployment.person("bench@example.org"), (source, destination))
         source_data.make(source.data_dir("alice"))
         source.own("alice")
-        yield Place(deployment, person, source, destination, Path(name))
+        yield Place(deployment, person, source, destination, folder)
 
 
 SMALL = f"{source_data.NAME}/readings"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 from wherry_testing.postgres import PostgresServer
 
 from bench import copying, noop_pgqueuer, noop_queue
-from bench.measure import Measurement, benchmark
+from bench.measure import Bench, Measurement, Peer, benchmark
 
 _TASKS = 5000
 _PLACES = 100
@@ -18,36 +15,47 @@ _GLOBUS = "globus-url-copy -fast -pp (unverified)"
 
 
 @benchmark("first")
-def copies_and_listings() -> Iterator[Measurement]:
+def copies_and_listings(bench: Bench) -> list[Measurement]:
     """Copies and listings between two real sites on this machine, by the command."""
-    with copying.running_place() as place:
+    with copying.running_place(bench.folder) as place:
         listing = copying.list_with_globus(place)
-        peer = "globus-url-copy -list"
-        yield Measurement("ls_cold", copying.list_with_wherry(place), "s", peer, listing, more_is_better=False)
+        cold = copying.list_with_wherry(place)
         warm = statistics.median(copying.list_with_wherry(place) for _ in range(3))
-        yield Measurement("ls_warm", warm, "s", peer, listing, more_is_better=False)
         files, _ = copying.data_size(copying.SMALL)
-        theirs = files / copying.copy_with_globus(place, "small-globus", copying.SMALL)
-        ours = files / copying.copy_with_wherry(place, "small-wherry", copying.SMALL)
-        yield Measurement("copy_small_files", ours, "files/s", _GLOBUS, theirs)
+        bench.say(f"{files} small files")
+        their_small_s = copying.copy_with_globus(place, "small-globus", copying.SMALL)
+        our_small_s = copying.copy_with_wherry(place, "small-wherry", copying.SMALL)
         _, size_bytes = copying.data_size(copying.LARGE)
-        theirs = size_bytes / 1e6 / copying.copy_with_globus(place, "large-globus", copying.LARGE)
-        ours = size_bytes / 1e6 / copying.copy_with_wherry(place, "large-wherry", copying.LARGE)
-        yield Measurement("copy_large_file", ours, "MB/s", _GLOBUS, theirs)
+        bench.say(f"one file of {size_bytes / 1e6:.0f} MB")
+        their_large_s = copying.copy_with_globus(place, "large-globus", copying.LARGE)
+        our_large_s = copying.copy_with_wherry(place, "large-wherry", copying.LARGE)
+    megabytes = size_bytes / 1e6
+    lister = Peer("globus-url-copy -list", listing)
+    return [
+        Measurement("ls_cold", cold, "s", lister),
+        Measurement("ls_warm", warm, "s", lister),
+        Measurement("copy_small_files", files / our_small_s, "files/s", Peer(_GLOBUS, files / their_small_s)),
+        Measurement("copy_large_file", megabytes / our_large_s, "MB/s", Peer(_GLOBUS, megabytes / their_large_s)),
+    ]
 
 
 @benchmark("first")
-def no_op_tasks() -> Iterator[Measurement]:
+async def no_op_tasks(bench: Bench) -> list[Measurement]:
     """No-op tasks leased, run and settled by one worker over mTLS; every commit waits for the disk."""
-    with tempfile.TemporaryDirectory(prefix="wherry-bench-") as name:
-        server = PostgresServer(durable=True)
-        try:
-            peer = f"pgqueuer (batch {_PLACES}, PostgreSQL)"
-            theirs = noop_pgqueuer.tasks_per_second(server.fresh(None), _TASKS, _PLACES)
-            for database, url in (("sqlite", f"sqlite:///{name}/queue.db"), ("postgresql", server.fresh(None))):
-                folder = Path(name) / database
-                folder.mkdir()
-                ours = noop_queue.tasks_per_second(folder, url, _TASKS, _PLACES)
-                yield Measurement(f"noop_tasks_{database}", ours, "tasks/s", peer, theirs)
-        finally:
-            server.remove()
+    server = PostgresServer(durable=True)
+    try:
+        theirs = await noop_pgqueuer.tasks_per_second(server.fresh(None), _TASKS, _PLACES)
+        peer = Peer(f"pgqueuer (batch {_PLACES}, PostgreSQL)", theirs)
+        measured = []
+        for database, url in (
+            ("sqlite", f"sqlite:///{bench.folder}/queue.db"),
+            ("postgresql", server.fresh("wherry_queue")),
+        ):
+            folder = bench.folder / database
+            folder.mkdir()
+            bench.say(f"{_TASKS} tasks on {database}")
+            ours = await noop_queue.tasks_per_second(folder, url, _TASKS, _PLACES)
+            measured.append(Measurement(f"noop_tasks_{database}", ours, "tasks/s", peer))
+        return measured
+    finally:
+        server.remove()

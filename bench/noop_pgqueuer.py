@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -15,12 +14,8 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import QueueExecutionMode
 
 
-def tasks_per_second(database_url: str, tasks: int, batch: int) -> float:
+async def tasks_per_second(database_url: str, tasks: int, batch: int) -> float:
     """Returns how many no-op jobs a second pgqueuer gets through with batches of that size."""
-    return asyncio.run(_measure(database_url, tasks, batch))
-
-
-async def _measure(database_url: str, tasks: int, batch: int) -> float:
     parts = urlsplit(database_url)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     connection = await asyncpg.connect(

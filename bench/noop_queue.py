@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from wherry.queue.v1 import lease_service_pb2 as pb
 from wherry.queue.v1 import lease_service_pb2_grpc
@@ -58,14 +59,12 @@ worker = ["{worker_subject}"]
 """
 
 
-def tasks_per_second(folder: Path, database_url: str, tasks: int, places: int) -> float:
-    """Returns how many no-op tasks a second one worker with so many places gets through; each is durable when leased
-    and when settled."""
+async def tasks_per_second(folder: Path, database_url: str, tasks: int, places: int) -> float:
+    """Returns how many no-op tasks a second one worker with so many places gets through.
+
+    Each is durable when it is leased and when it is settled.
+    """
     migrations.upgrade(database_url, "wherry_queue")
-    return asyncio.run(_measure(folder, database_url, tasks, places))
-
-
-async def _measure(folder: Path, database_url: str, tasks: int, places: int) -> float:
     await _submit(database_url, tasks)
     pki = TestPki(folder / "pki")
     async with _queue_process(pki, folder, database_url) as address, pki.channel("worker", address) as channel:
@@ -73,35 +72,49 @@ async def _measure(folder: Path, database_url: str, tasks: int, places: int) -> 
         stream = stub.StreamLeases()
         await stream.write(pb.StreamLeasesRequest(open=pb.OpenStream(worker="bench")))
         await stream.read()
+        work = _Work(stub, stream, tasks)
         begun_s = time.perf_counter()
         await stream.write(pb.StreamLeasesRequest(capacity=pb.Capacity(bulk=places)))
-        done = 0
-        settling: set[asyncio.Task[int]] = set()
-        while done < tasks:
-            message = await stream.read()
-            assert isinstance(message, pb.StreamLeasesResponse)
-            if message.leases:
-                settling.add(asyncio.create_task(_settle(stub, [lease.lease for lease in message.leases])))
-            finished = {task for task in settling if task.done()}
-            settling -= finished
-            done += sum(task.result() for task in finished)
-            if settling and not message.leases:
-                done += sum(await asyncio.gather(*settling))
-                settling.clear()
-            if done + sum(1 for _ in settling) * places >= tasks:
-                done += sum(await asyncio.gather(*settling))
-                settling.clear()
+        running = [asyncio.create_task(work.read()), asyncio.create_task(work.beat())]
+        await work.finished.wait()
         taken_s = time.perf_counter() - begun_s
+        for task in running:
+            task.cancel()
         stream.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         return tasks / taken_s
 
 
-async def _settle(stub: lease_service_pb2_grpc.LeaseServiceAsyncStub, refs: list[pb.LeaseRef]) -> int:
-    words = [
-        pb.Settlement(lease=ref, outcome=pb.OUTCOME_COMPLETED, done=b"\x01", files_done=1, bytes_done=1) for ref in refs
-    ]
-    answer = await stub.SettleLeases(pb.SettleLeasesRequest(settlements=words))
-    return sum(item.status == pb.SETTLEMENT_STATUS_ACCEPTED for item in answer.answers)
+class _Work:
+    """A worker that settles whatever it gets at once, a call for each message of leases."""
+
+    def __init__(self, stub: lease_service_pb2_grpc.LeaseServiceAsyncStub, stream: Any, tasks: int) -> None:
+        self._stub = stub
+        self._stream = stream
+        self._left = tasks
+        self.finished = asyncio.Event()
+
+    async def read(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while isinstance(message := await self._stream.read(), pb.StreamLeasesResponse):
+                if message.leases:
+                    group.create_task(self._settle([lease.lease for lease in message.leases]))
+
+    async def beat(self) -> None:
+        """A silent worker's leases lapse."""
+        while True:
+            await asyncio.sleep(2)
+            await self._stream.write(pb.StreamLeasesRequest(progress=pb.ProgressReport()))
+
+    async def _settle(self, refs: list[pb.LeaseRef]) -> None:
+        words = [
+            pb.Settlement(lease=ref, outcome=pb.OUTCOME_COMPLETED, done=b"\x01", files_done=1, bytes_done=1)
+            for ref in refs
+        ]
+        answer = await self._stub.SettleLeases(pb.SettleLeasesRequest(settlements=words))
+        self._left -= sum(item.status == pb.SETTLEMENT_STATUS_ACCEPTED for item in answer.answers)
+        if self._left <= 0:
+            self.finished.set()
 
 
 async def _submit(database_url: str, tasks: int) -> None:
