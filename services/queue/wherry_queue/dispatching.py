@@ -96,8 +96,9 @@ class Dispatcher:
             for other in self._workers:
                 other.held.pop(task.task_id, None)
             worker.held[task.task_id] = Held(task, deadline_s)
+        self.heard(worker)
         self._workers.add(worker)
-        self._renew(worker, deadline_s)
+        self._renew(worker, list(worker.held.values()), deadline_s)
         for task in adopted:
             if task.job_id in self._cancelled:
                 worker.stop(task, "JOB_CANCELLED")
@@ -105,6 +106,10 @@ class Dispatcher:
         self.wake()
         kept = {(task.task_id, task.fence) for task in adopted}
         return [ref for ref in held if ref not in kept]
+
+    def heard(self, worker: WorkerStream) -> None:
+        """Notes a sign of life: a worker's leases are renewed from its last one on, and lapse without."""
+        worker.heard_s = self._clock()
 
     def close(self, worker: WorkerStream) -> None:
         """Notes that a worker's stream has ended; its leases wait for it until their deadlines."""
@@ -229,7 +234,7 @@ class Dispatcher:
             if worker is None:
                 unwanted.append(task)
                 continue
-            worker.give(self._sign(worker, task), deadline_s)
+            worker.give(self._sign(worker, task, self.terms.ttl_s), deadline_s)
             if task.job_id in self._cancelled:
                 worker.stop(task, "JOB_CANCELLED")
         if unwanted:
@@ -243,7 +248,7 @@ class Dispatcher:
         able = [w for w in self._workers if w.takes(task.kind) and w.room(task.work_class) > 0]
         return max(able, key=lambda w: (w.room(task.work_class), random.random()), default=None)  # noqa: S311
 
-    def _sign(self, worker: WorkerStream, task: LeasedTask) -> GivenLease:
+    def _sign(self, worker: WorkerStream, task: LeasedTask, left_s: float) -> GivenLease:
         sites = [task.source_site]
         if task.destination_site != task.source_site:
             sites.append(task.destination_site)
@@ -257,13 +262,14 @@ class Dispatcher:
             operation=task.kind.name,
             thumbprint=worker.thumbprint,
             now_s=time.time(),
-            ttl_s=self.terms.ttl_s,
+            ttl_s=left_s,
         )
-        return GivenLease(task, token, self.terms.ttl_s)
+        return GivenLease(task, token, left_s)
 
-    def _renew(self, worker: WorkerStream, deadline_s: float) -> None:
-        if worker.held:
-            worker.renew([self._sign(worker, held.task) for held in worker.held.values()], deadline_s)
+    def _renew(self, worker: WorkerStream, due: Sequence[Held], deadline_s: float) -> None:
+        if due:
+            left_s = deadline_s - self._clock()
+            worker.renew([self._sign(worker, held.task, left_s) for held in due], deadline_s)
 
     async def _ready(self) -> None:
         """Waits until the replica has its row and its key is published."""
@@ -294,10 +300,17 @@ class Dispatcher:
     async def _maintain_once(self) -> None:
         await self._maintain_replica()
         now_s = self._clock()
+        renew_below_s = now_s + self.terms.ttl_s - self.terms.heartbeat_s
         for worker in list(self._workers):
-            due = [h for h in worker.held.values() if h.deadline_s - now_s < self.terms.ttl_s - self.terms.heartbeat_s]
-            if due:
-                worker.renew([self._sign(worker, held.task) for held in due], now_s + self.terms.ttl_s)
+            deadline_s = worker.heard_s + self.terms.ttl_s
+            if deadline_s <= now_s:
+                # Its connection stands, but it hangs, or its machine does.
+                logger().warning("worker_silent", worker=worker.name)
+                worker.end()
+                self.close(worker)
+                continue
+            held = worker.held.values()
+            self._renew(worker, [h for h in held if h.deadline_s < min(deadline_s, renew_below_s)], deadline_s)
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
         self._cancelled = {job: at for job, at in self._cancelled.items() if now_s - at < _CANCEL_MEMORY_S}
         if now_s - self._swept_s > min(_SWEEP_S, self.terms.ttl_s):

@@ -77,6 +77,8 @@ class WorkerStream:
         self.places = dict.fromkeys(WorkClass, 0)
         self.held: dict[int, Held] = {}
         self.draining = False
+        self.heard_s = 0.0
+        """When it last said something, on the dispatcher's clock."""
         self._outgoing = Outgoing()
         self._news = asyncio.Event()
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from wherry_chassis import migrations
 from wherry_chassis.sql import make_engine
 from wherry_queue.jobs import Found, LeaseLost, NewTask
@@ -174,11 +174,9 @@ class QueueMachine(RuleBasedStateMachine):
                     assert job.files_done + job.files_failed == job.files_total
 
 
-QueueMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+_SETTINGS = settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.row("D1")
-class TestCountersUnderAnyOrderOfEvents(QueueMachine.TestCase):  # type: ignore[name-defined,misc]  # made at run time
-    pass
+def test_counters_are_right_under_any_order_of_events() -> None:
+    run_state_machine_as_test(QueueMachine, settings=_SETTINGS)

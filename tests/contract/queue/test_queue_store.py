@@ -307,7 +307,7 @@ async def test_what_belongs_to_somebody_else_does_not_exist(queue: QueueCase) ->
         (reading.list_failures, (0, 10)),
     ):
         with pytest.raises(JobNotFound):
-            await queue.database.write(work, "users/b", uid, *args)  # type: ignore[arg-type]  # rows of a table
+            await queue.database.write(work, "users/b", uid, *args)
     assert await queue.database.read(reading.list_jobs, "users/b", None, 10) == []
 
 
@@ -449,7 +449,7 @@ async def test_old_listings_are_cleared_away_and_jobs_are_kept(queue: QueueCase)
         work_class=WorkClass.INTERACTIVE,
         destination_site="sites/a",
     )
-    job_id, uid = await queue.submit(listing)
+    _, uid = await queue.submit(listing)
     (task,) = await queue.lease(1, WorkClass.INTERACTIVE)
     await queue.report(task, cursor=b"b", entries=b"one")
     await queue.settle(task)

@@ -53,6 +53,17 @@ def reason_of(error: grpc.RpcError) -> str:
     return ""
 
 
+async def next_of(stream: Any) -> Any:
+    message = await asyncio.wait_for(stream.read(), DEADLINE_S)
+    assert message is not grpc.aio.EOF, "the stream ended without its last message"
+    return message
+
+
+async def read_to_end(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
 def found(cursor: bytes, **values: Any) -> lease_service_pb2.ReportEntriesRequest:
     return lease_service_pb2.ReportEntriesRequest(cursor=cursor, **values)
 
@@ -64,7 +75,7 @@ async def test_a_copy_goes_from_walk_to_chunk_to_success_and_the_watcher_sees_it
     async with queue.jobs() as jobs, queue.worker(bulk=1) as worker:
         job = await jobs.CreateJob(copy_request(), metadata=queue.as_user())
         watch = jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), metadata=queue.as_user())
-        seen = [await asyncio.wait_for(watch.read(), DEADLINE_S)]
+        seen = [await next_of(watch)]
 
         walk = await worker.lease()
         assert walk.walk_copy.source_path == b"/data/x"
@@ -74,10 +85,10 @@ async def test_a_copy_goes_from_walk_to_chunk_to_success_and_the_watcher_sees_it
         assert chunk.copy_files.chunk == packed("one", "two")
         await worker.progress(chunk, 15)
         while not any(message.job.progress.bytes_moving == 15 for message in seen):
-            seen.append(await asyncio.wait_for(watch.read(), DEADLINE_S))
+            seen.append(await next_of(watch))
         await worker.settle(chunk, done=b"\x03", files_done=2, bytes_done=20)
         while not seen[-1].last:
-            seen.append(await asyncio.wait_for(watch.read(), DEADLINE_S))
+            seen.append(await next_of(watch))
         assert await watch.read() is grpc.aio.EOF
         final = seen[-1].job
         assert final.state == job_service_pb2.JOB_STATE_SUCCEEDED
@@ -157,10 +168,10 @@ async def test_a_listing_streams_to_its_caller_and_ends_with_the_last_message(qu
         assert lease.work_class == lease_service_pb2.WORK_CLASS_INTERACTIVE
         entry = entry_pb2.Entry(name="a file", kind=entry_pb2.ENTRY_KIND_FILE, size_bytes=3)
         await worker.report(lease, found(b"a file", entries=[entry]))
-        first = await asyncio.wait_for(stream.read(), DEADLINE_S)
+        first = await next_of(stream)
         assert list(first.entries) == [entry]
         await worker.settle(lease)
-        last = await asyncio.wait_for(stream.read(), DEADLINE_S)
+        last = await next_of(stream)
         assert last.last
         assert not last.HasField("failure")
         assert await stream.read() is grpc.aio.EOF
@@ -173,7 +184,7 @@ async def test_a_listing_that_fails_says_why_in_its_last_message(queue: QueueSer
         lease = await worker.lease()
         failure = entry_pb2.Failure(reason="SOURCE_NOT_FOUND", message="there is no /none", retryable=False)
         await worker.settle(lease, lease_service_pb2.OUTCOME_FAILED, failure=failure)
-        last = await asyncio.wait_for(stream.read(), DEADLINE_S)
+        last = await next_of(stream)
         assert last.last
         assert last.failure.reason == "SOURCE_NOT_FOUND"
 
@@ -246,6 +257,18 @@ async def test_when_a_worker_is_lost_another_gets_its_task_with_a_higher_fence(q
             assert second.lease.fence == first.lease.fence + 1
             status = await worker.settle(first)
             assert status == lease_service_pb2.SETTLEMENT_STATUS_STALE
+
+
+@pytest.mark.row("D2")
+async def test_a_worker_that_hangs_on_an_open_stream_loses_its_leases(queue: QueueServiceUnderTest) -> None:
+    async with queue.jobs() as jobs, queue.worker("hung", bulk=1) as hung:
+        await jobs.CreateJob(copy_request(), metadata=queue.as_user())
+        first = await hung.lease()
+        hung.fall_silent()
+        async with queue.worker("next", bulk=1) as worker:
+            second = await worker.lease()
+            assert (second.lease.task, second.lease.fence) == (first.lease.task, first.lease.fence + 1)
+            assert await hung.settle(first) == lease_service_pb2.SETTLEMENT_STATUS_STALE
 
 
 async def test_a_worker_that_comes_back_in_time_keeps_what_it_holds(queue: QueueServiceUnderTest) -> None:
@@ -339,9 +362,7 @@ async def test_a_revoked_session_ends_its_open_watches_and_can_do_nothing_more(q
         await watch.read()
         queue.users.revoke("session-9")
         with pytest.raises(grpc.aio.AioRpcError) as ended:
-            async with asyncio.timeout(5):
-                while await watch.read() is not grpc.aio.EOF:
-                    pass
+            await asyncio.wait_for(read_to_end(watch), 5)
         assert reason_of(ended.value) == "SESSION_ENDED"
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await jobs.GetJob(job_service_pb2.GetJobRequest(name=job.name), metadata=queue.as_user("a", "session-9"))

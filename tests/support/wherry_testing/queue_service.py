@@ -55,6 +55,8 @@ class TestWorker:
         self._changed = asyncio.Condition()
         self._stream: Any = None
         self._listener: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
 
     async def open(
         self, *, interactive: int = 1, bulk: int = 1, held: Sequence[lease_service_pb2.LeaseRef] = ()
@@ -62,24 +64,30 @@ class TestWorker:
         """Opens the stream and announces its places."""
         self._stream = self.stub.StreamLeases()
         opening = lease_service_pb2.OpenStream(worker=self.name, held=held)
-        await self._stream.write(lease_service_pb2.StreamLeasesRequest(open=opening))
+        await self._write(lease_service_pb2.StreamLeasesRequest(open=opening))
         first = await asyncio.wait_for(self._stream.read(), DEADLINE_S)
         self.opened = first.opened
         self._take(first)
         await self.capacity(interactive, bulk)
         self._listener = asyncio.create_task(self._listen())
+        self._heart = asyncio.create_task(self._beat())
         return self
+
+    def fall_silent(self) -> None:
+        """Says nothing more of itself; the stream stays open."""
+        if self._heart is not None:
+            self._heart.cancel()
 
     async def capacity(self, interactive: int, bulk: int) -> None:
         """Announces places."""
         places = lease_service_pb2.Capacity(interactive=interactive, bulk=bulk)
-        await self._stream.write(lease_service_pb2.StreamLeasesRequest(capacity=places))
+        await self._write(lease_service_pb2.StreamLeasesRequest(capacity=places))
 
     async def progress(self, lease: lease_service_pb2.Lease, transferred_bytes: int) -> None:
         """Reports progress."""
         task = lease_service_pb2.TaskProgress(lease=lease.lease, transferred_bytes=transferred_bytes)
         report = lease_service_pb2.ProgressReport(tasks=[task])
-        await self._stream.write(lease_service_pb2.StreamLeasesRequest(progress=report))
+        await self._write(lease_service_pb2.StreamLeasesRequest(progress=report))
 
     async def lease(self) -> lease_service_pb2.Lease:
         """Returns the next lease."""
@@ -116,10 +124,21 @@ class TestWorker:
 
     async def leave(self) -> None:
         """Cuts the stream."""
+        self.fall_silent()
         if self._stream is not None:
             self._stream.cancel()
-        if self._listener is not None:
-            await asyncio.gather(self._listener, return_exceptions=True)
+        tasks = [task for task in (self._listener, self._heart) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write(self, message: lease_service_pb2.StreamLeasesRequest) -> None:
+        async with self._writing:
+            await self._stream.write(message)
+
+    async def _beat(self) -> None:
+        alive = lease_service_pb2.StreamLeasesRequest(progress=lease_service_pb2.ProgressReport())
+        while True:
+            await asyncio.sleep(self.opened.heartbeat_interval.ToNanoseconds() / 2e9)
+            await self._write(alive)
 
     async def _listen(self) -> None:
         try:

@@ -92,6 +92,7 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
     async def _listen(self, worker: WorkerStream, requests: AsyncIterator[pb.StreamLeasesRequest]) -> None:
         """Takes what a worker says until it says no more."""
         async for request in requests:
+            self._dispatcher.heard(worker)
             match request.WhichOneof("message"):
                 case "capacity":
                     worker.places[WorkClass.INTERACTIVE] = request.capacity.interactive
