@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from enum import Enum
 
 from wherry.queue.v1 import file_service_pb2 as messages
@@ -14,7 +13,7 @@ from wherry.type.v1 import entry_pb2
 from wherry_client.calls import Caller
 from wherry_client.connection import Connection
 from wherry_client.errors import NotFoundError, UnavailableError, WherryError, from_failure
-from wherry_client.paths import RemotePath, raw_name
+from wherry_client.paths import RemotePath
 
 #: How long a listing may take, waiting for a worker included.
 LIST_TIMEOUT_S = 300.0
@@ -58,11 +57,11 @@ class Files:
     def _list_once(self, place: RemotePath, timeout_s: float) -> Generator[messages.ListDirectoryResponse, None, None]:
         request = messages.ListDirectoryRequest(location=place.location())
         for response in self._caller.stream("queue", self._files.ListDirectory, request, timeout_s):
+            if response.HasField("failure"):
+                raise from_failure(response.failure, place.site)
             if response.entries or response.path:
                 yield response
             if response.last:
-                if response.HasField("failure"):
-                    raise from_failure(response.failure, place.site)
                 return
         raise UnavailableError(f"The listing of {place} broke off.", advice="Try again.")
 
@@ -72,25 +71,16 @@ class Files:
             yield from batch.entries
 
     def kind_of(self, place: RemotePath) -> PathKind:
-        """Tells what is at a path, by listing it."""
+        """Tells what is at a path, by beginning to list it."""
         if place.is_start:
             return PathKind.DIRECTORY
         try:
-            first = self._first_two(place)
+            with contextlib.closing(self.list_batches(place)) as batches:
+                # A message without a kind is a sign of life.
+                kind = next((batch.kind for batch in batches if batch.kind), entry_pb2.ENTRY_KIND_DIRECTORY)
         except WherryError as error:
             return _kind_by_error(error, missing=PathKind.MISSING)
-        if [raw_name(entry) for entry in first] != [place.name] or first[0].kind == entry_pb2.ENTRY_KIND_DIRECTORY:
-            return PathKind.DIRECTORY
-        # Either a file, which gives itself, or a directory that holds one file of its own name.
-        try:
-            inner = self._first_two(place.child(place.name))
-        except WherryError as error:
-            return _kind_by_error(error, missing=PathKind.FILE)
-        return PathKind.DIRECTORY if inner else PathKind.FILE
-
-    def _first_two(self, place: RemotePath) -> Sequence[entry_pb2.Entry]:
-        with contextlib.closing(self.entries(place)) as found:
-            return list(itertools.islice(found, 2))
+        return PathKind.DIRECTORY if kind == entry_pb2.ENTRY_KIND_DIRECTORY else PathKind.FILE
 
 
 def _kind_by_error(error: WherryError, missing: PathKind) -> PathKind:

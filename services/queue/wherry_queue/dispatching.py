@@ -79,6 +79,11 @@ class Dispatcher:
         self._news.set()
 
     @property
+    def replica_id(self) -> int | None:
+        """The id of this replica's row, once it has one."""
+        return self._replica_id
+
+    @property
     def has_workers(self) -> bool:
         """Whether any worker would take bulk work, now or when it has ended something."""
         return any(not worker.draining and any(worker.places.values()) for worker in self._workers)
@@ -137,13 +142,19 @@ class Dispatcher:
                 return worker.name
         return None
 
-    def settled(self, ref: Ref, bytes_done: int) -> None:
+    def landing(self, ref: Ref, bytes_done: int) -> tuple[int, int]:
+        """Notes that a lease's result is about to be written; returns (job, bytes that no longer move)."""
+        held = self.holder(ref)
+        if held is None:
+            return 0, 0
+        return held.task.job_id, self._progress.ended(held.task.job_id, ref[0], bytes_done)
+
+    def settled(self, ref: Ref) -> None:
         """Notes that a lease has ended."""
         for worker in self._workers:
             held = worker.held.get(ref[0])
             if held is not None and held.ref[1] <= ref[1]:
                 del worker.held[ref[0]]
-                self._progress.ended(held.task.job_id, ref[0], bytes_done)
         held = self._lost.get(ref[0])
         if held is not None and held.ref[1] <= ref[1]:
             del self._lost[ref[0]]

@@ -23,13 +23,15 @@ class ProgressBoard:
         self._tasks.setdefault(job_id, {})[task_id] = transferred_bytes
         self._changed.add(job_id)
 
-    def ended(self, job_id: int, task_id: int, bytes_done: int) -> None:
-        """Notes that a task no longer moves; `bytes_done` of its attempt are there for good."""
-        tasks = self._tasks.get(job_id)
-        if tasks is not None:
-            tasks.pop(task_id, None)
+    def ended(self, job_id: int, task_id: int, bytes_done: int) -> int:
+        """Notes that a task no longer moves; `bytes_done` of its attempt are there for good.
+
+        Returns the bytes that were counted as moving for it: whoever counts them as done has to take them off there.
+        """
+        moving = self._tasks.get(job_id, {}).pop(task_id, 0)
         self._settled[job_id] = self._settled.get(job_id, 0) + bytes_done
         self._changed.add(job_id)
+        return moving
 
     def fold(self, now_s: float) -> Mapping[int, tuple[int, float]]:
         """Returns (bytes moving, bytes per second) of the jobs that have changed since the last call."""

@@ -104,6 +104,7 @@ async def test_a_settlement_that_is_repeated_is_answered_alike_and_counts_once(q
     await queue.check_counters()
 
 
+@pytest.mark.row("D1")
 async def test_a_batch_that_is_reported_twice_counts_once(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job())
     walk = await queue.lease_one()

@@ -110,15 +110,16 @@ class FakeFileService(file_service_pb2_grpc.FileServiceServicer):
         path = raw if raw.startswith(b"/") else (default.rstrip(b"/") + b"/" + raw).rstrip(b"/")
         context.add_callback(self._state.listings_cancelled.set)
         shown = path.decode("utf-8", "backslashreplace")
+        directory = entry_pb2.ENTRY_KIND_DIRECTORY
         if path in directories:
             for entry in directories[path]:
-                yield file_service_pb2.ListDirectoryResponse(entries=[entry], path=shown)
-            yield file_service_pb2.ListDirectoryResponse(last=True, path=shown)
+                yield file_service_pb2.ListDirectoryResponse(entries=[entry], path=shown, kind=directory)
+            yield file_service_pb2.ListDirectoryResponse(last=True, path=shown, kind=directory)
             return
         parent, _, name = path.rpartition(b"/")
         for entry in directories.get(parent or b"/", []):
             if (entry.raw_name or entry.name.encode()) == name:
-                yield file_service_pb2.ListDirectoryResponse(entries=[entry], path=shown, last=True)
+                yield file_service_pb2.ListDirectoryResponse(entries=[entry], path=shown, last=True, kind=entry.kind)
                 return
         missing = entry_pb2.Failure(
             reason="SOURCE_NOT_FOUND", message="There is no such file or directory.", party=entry_pb2.PARTY_USER

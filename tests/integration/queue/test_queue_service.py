@@ -388,3 +388,23 @@ async def test_requests_beyond_the_message_limit_are_refused(queue: QueueService
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await jobs.CreateJob(request, metadata=queue.as_user())
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.row("J5", missing="ETA")
+async def test_bytes_that_are_done_are_not_counted_as_moving_too(queue: QueueServiceUnderTest) -> None:
+    async with queue.jobs() as jobs, queue.worker(bulk=1) as worker:
+        job = await jobs.CreateJob(copy_request(), metadata=queue.as_user())
+        request = job_service_pb2.GetJobRequest(name=job.name)
+        walk = await worker.lease()
+        await worker.report(walk, found(b"z", chunks=[packed("one"), packed("two", "three")]))
+        await worker.settle(walk)
+        chunk = await worker.lease()
+        size_bytes = chunk.copy_files.chunk.total_bytes
+        await worker.progress(chunk, size_bytes)
+        async with asyncio.timeout(DEADLINE_S):
+            while (await jobs.GetJob(request, metadata=queue.as_user())).progress.bytes_moving < size_bytes:
+                await asyncio.sleep(0.05)
+        files = chunk.copy_files.chunk.entry_count
+        await worker.settle(chunk, done=bytes([(1 << files) - 1]), files_done=files, bytes_done=size_bytes)
+        progress = (await jobs.GetJob(request, metadata=queue.as_user())).progress
+        assert (progress.bytes_done, progress.bytes_moving) == (size_bytes, 0)

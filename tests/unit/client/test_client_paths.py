@@ -49,7 +49,7 @@ def test_what_is_no_place_is_refused(argument: str) -> None:
         parse(argument)
 
 
-@pytest.mark.row("D7", missing="against real servers")
+@pytest.mark.row("D7")
 @given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
 def test_any_names_survive_the_way_from_argument_to_message_and_back(parts: list[bytes], absolute: bool) -> None:
     raw = (b"/" if absolute else b"") + b"/".join(parts)

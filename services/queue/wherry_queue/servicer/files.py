@@ -9,6 +9,7 @@ from typing import Any
 
 from wherry.queue.v1 import file_service_pb2 as pb
 from wherry.queue.v1 import file_service_pb2_grpc, lease_service_pb2
+from wherry.type.v1 import entry_pb2
 from wherry_chassis.errors import DomainError, Kind
 from wherry_chassis.identity import current_caller
 from wherry_chassis.sql import Database
@@ -59,13 +60,15 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                 self._dispatcher.wake()
                 started_s = said_s = time.monotonic()
                 seen = 0
+                kind = entry_pb2.ENTRY_KIND_DIRECTORY
                 while not ended:
                     chunks, task = await self._database.read(reading.listing_after, job_id, seen)
                     ended = task.state in ENDED
                     for chunk_id, payload in chunks:
                         seen = chunk_id
-                        entries = lease_service_pb2.ReportEntriesRequest.FromString(payload).entries
-                        yield pb.ListDirectoryResponse(entries=entries, path=shown(path))
+                        batch = lease_service_pb2.ReportEntriesRequest.FromString(payload)
+                        kind = batch.listed_kind or kind
+                        yield pb.ListDirectoryResponse(entries=batch.entries, path=shown(path), kind=kind)
                     now_s = time.monotonic()
                     if chunks:
                         said_s = now_s
@@ -73,8 +76,11 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                         said_s = now_s
                         yield pb.ListDirectoryResponse(path=shown(path))
                     if ended:
-                        failure = failure_message(task.failure) if task.state != TaskState.SUCCEEDED else None
-                        yield pb.ListDirectoryResponse(last=True, failure=failure, path=shown(path))
+                        if task.state == TaskState.SUCCEEDED:
+                            yield pb.ListDirectoryResponse(last=True, path=shown(path), kind=kind)
+                        else:
+                            failure = failure_message(task.failure)
+                            yield pb.ListDirectoryResponse(last=True, path=shown(path), failure=failure)
                     elif task.attempt_count == 0 and now_s - started_s > self._wait_s:
                         raise NoWorker
                     else:

@@ -116,9 +116,12 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         words = [
             _settlement(item, self._dispatcher.worker_of(_ref(item.lease)) or caller) for item in request.settlements
         ]
-        answers, jobs = await self._database.write(settlements.settle, words, self._policy)
+        landed = [self._dispatcher.landing((word.task_id, word.fence), word.bytes_done) for word in words]
+        answers, jobs = await self._database.write(
+            settlements.settle, words, self._policy, self._dispatcher.replica_id, landed
+        )
         for word in words:
-            self._dispatcher.settled((word.task_id, word.fence), word.bytes_done)
+            self._dispatcher.settled((word.task_id, word.fence))
         await self._dispatcher.open_phases(jobs)
         self._hub.notify(jobs)
         return pb.SettleLeasesResponse(
@@ -287,7 +290,7 @@ def _found(request: pb.ReportEntriesRequest) -> Found:
         directories = (request.chunk_source_directory, request.chunk_destination_directory)
     entries = b""
     if request.entries:
-        entries = pb.ReportEntriesRequest(entries=request.entries).SerializeToString()
+        entries = pb.ReportEntriesRequest(entries=request.entries, listed_kind=request.listed_kind).SerializeToString()
     return Found(
         task_id=task_id,
         fence=fence,

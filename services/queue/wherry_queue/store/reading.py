@@ -90,7 +90,7 @@ def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[Job
             JobView(
                 row,
                 user,
-                int(progress.moving) if progress else 0,
+                min(int(progress.moving), row.bytes_total - row.bytes_done - row.bytes_failed) if progress else 0,
                 float(progress.rate) if progress else 0.0,
                 now_ms,
                 retry_ms,

@@ -2,21 +2,108 @@
 
 from __future__ import annotations
 
-from wherry_worker.engine.messages import Setup
+from collections.abc import Callable, Iterator
+
+from wherry_worker.engine.gsiftp_control import NotOffered
+from wherry_worker.engine.gsiftp_namespace import ControlNamespace
+from wherry_worker.engine.messages import Door, Entry, Setup
+from wherry_worker.engine.namespace import Namespace, ThirdParty
 from wherry_worker.engine.port import Engine, EngineFactory
 from wherry_worker.engine.stepwise import StepwiseEngine
 
+_MakeNamespace = Callable[[Setup, Door], Namespace]
+
 
 def gfal2_engine(setup: Setup) -> Engine:
-    """Everything by gfal2."""
-    # Imported here: a process that runs another engine needs no gfal2.
-    from wherry_worker.engine.gfal import GfalNamespace, GfalThirdParty
+    """Bytes by gfal2; names by our own control channel where the door is GridFTP and offers what that needs."""
+    return _engine(setup, _best_namespace)
 
-    source = GfalNamespace(setup, setup.source)
+
+def gfal2_only_engine(setup: Setup) -> Engine:
+    """Everything by gfal2, as for servers that our own control channel does not get on with."""
+    return _engine(setup, _gfal_namespace)
+
+
+def _engine(setup: Setup, namespace: _MakeNamespace) -> Engine:
+    source = namespace(setup, setup.source)
     if setup.destination is None:
         return StepwiseEngine(setup, source, None, None)
-    destination = GfalNamespace(setup, setup.destination)
-    return StepwiseEngine(setup, source, destination, GfalThirdParty(setup, setup.source, setup.destination))
+    return StepwiseEngine(setup, source, namespace(setup, setup.destination), _third_party(setup, setup.destination))
 
 
-FACTORIES: dict[str, EngineFactory] = {"gfal2": gfal2_engine}
+def _best_namespace(setup: Setup, door: Door) -> Namespace:
+    if door.scheme == "gsiftp":
+        return FirstThatFits(setup, door)
+    return _gfal_namespace(setup, door)
+
+
+def _gfal_namespace(setup: Setup, door: Door) -> Namespace:
+    # Imported here: a process that runs another engine needs no gfal2.
+    from wherry_worker.engine.gfal import GfalNamespace
+
+    return GfalNamespace(setup, door)
+
+
+def _third_party(setup: Setup, destination: Door) -> ThirdParty:
+    from wherry_worker.engine.gfal import GfalThirdParty
+
+    return GfalThirdParty(setup, setup.source, destination)
+
+
+class FirstThatFits:
+    """A GridFTP door's file operations: by our control channel, or by gfal2 where the server lacks what that needs.
+
+    Which it is turns out at the first operation, and stays so.
+    """
+
+    def __init__(self, setup: Setup, door: Door, fallback: _MakeNamespace = _gfal_namespace) -> None:
+        self._setup = setup
+        self._door = door
+        self._fallback = fallback
+        self._chosen: Namespace | None = None
+
+    def _namespace(self) -> Namespace:
+        if self._chosen is None:
+            own = ControlNamespace(self._setup, self._door)
+            try:
+                own.connect()
+                self._chosen = own
+            except NotOffered:
+                self._chosen = self._fallback(self._setup, self._door)
+        return self._chosen
+
+    def entries(self, path: str) -> Iterator[Entry]:
+        """As Namespace says."""
+        return self._namespace().entries(path)
+
+    def stat(self, path: str) -> Entry | None:
+        """As Namespace says."""
+        return self._namespace().stat(path)
+
+    def make_directory(self, path: str) -> None:
+        """As Namespace says."""
+        self._namespace().make_directory(path)
+
+    def rename(self, path: str, new_path: str) -> None:
+        """As Namespace says."""
+        self._namespace().rename(path, new_path)
+
+    def unlink(self, path: str) -> None:
+        """As Namespace says."""
+        self._namespace().unlink(path)
+
+    def remove_directory(self, path: str) -> None:
+        """As Namespace says."""
+        self._namespace().remove_directory(path)
+
+    def checksum(self, path: str, algorithm: str) -> str:
+        """As Namespace says."""
+        return self._namespace().checksum(path, algorithm)
+
+    def close(self) -> None:
+        """As Namespace says."""
+        if self._chosen is not None:
+            self._chosen.close()
+
+
+FACTORIES: dict[str, EngineFactory] = {"gfal2": gfal2_engine, "gfal2-only": gfal2_only_engine}

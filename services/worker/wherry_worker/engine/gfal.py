@@ -1,9 +1,10 @@
 """gfal2 behind the ports: the general way to a door, for every scheme that gfal2 has a plugin for.
 
 Facts that this module lives with (gfal2 2.21.3 on Debian 12, gsiftp): sessions are reused only within one context that
-talks to one server; a strict copy overwrites in silence; a listing loses nothing but tells little (a line break in a name
-makes a false entry and an error, trailing white space is cut off, links look like what they lead to); a directory handle
-that is not read to its end aborts the process later; texts are cut at about 500 characters.
+talks to one server; a strict copy overwrites in silence; a listing tells little (a line break in a name makes a false
+entry and an error, trailing white space is cut off, links look like what they lead to, and those that lead nowhere are
+left out); a directory handle that is not read to its end aborts the process later; texts are cut at about 500
+characters.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _COPY_TIMEOUT_S = 14 * 24 * 3600
 _DIRECTORY_MODE = 0o755
 
 
-def new_context(setup: Setup, *doors: Door) -> Any:  # noqa: ANN401 - gfal2 has no types
+def new_context(setup: Setup, *doors: Door) -> Any:
     """Returns a gfal2 context that presents each door its own credential."""
     context = gfal2.creat_context()
-    context.set_opt_boolean("GRIDFTP PLUGIN", "SESSION_REUSE", True)  # noqa: FBT003 - gfal2's signature
-    context.set_opt_boolean("GRIDFTP PLUGIN", "DCAU", False)  # noqa: FBT003 - the sites trust no CA in common
-    context.set_opt_boolean("GRIDFTP PLUGIN", "GRIDFTP_V2", True)  # noqa: FBT003 - as above
+    context.set_opt_boolean("GRIDFTP PLUGIN", "SESSION_REUSE", True)
+    context.set_opt_boolean("GRIDFTP PLUGIN", "DCAU", False)
+    context.set_opt_boolean("GRIDFTP PLUGIN", "GRIDFTP_V2", True)
     context.set_opt_integer("GRIDFTP PLUGIN", "OPERATION_TIMEOUT", setup.namespace_timeout_s)
     context.set_opt_integer("GRIDFTP PLUGIN", "CHECKSUM_CALC_TIMEOUT", setup.checksum_timeout_s)
     context.set_opt_integer("GRIDFTP PLUGIN", "PERF_MARKER_TIMEOUT", setup.marker_timeout_s)
@@ -71,7 +72,7 @@ class GfalNamespace:
             raise
         return _entry(path.rsplit("/", 1)[-1], found)
 
-    def list(self, path: str) -> Iterator[Entry]:
+    def entries(self, path: str) -> Iterator[Entry]:
         """Yields a directory's entries, each looked at by name: only so is a name that was cut off found out."""
         found: dict[str, Entry] = {}
         for entry in self._raw_list(path):
@@ -160,7 +161,7 @@ class GfalThirdParty:
         _call("copy", self._context.filecopy, parameters, *urls)
 
 
-def _entry(name: str, found: Any) -> Entry:  # noqa: ANN401 - gfal2 has no types
+def _entry(name: str, found: Any) -> Entry:
     kind: EntryKind = "other"
     if stat_bits.S_ISDIR(found.st_mode):
         kind = "directory"

@@ -1,7 +1,7 @@
 """The engine process's loop: reads what to do from the pipe, does it with the engine port, tells what came of it.
 
-Started by the lease process as `PYTHON -I boot.py FD PARENT_PID` with the pipe as FD, `X509_CERT_DIR` in its environment,
-and nothing of its own on stdout and stderr: those belong to the libraries.
+Started by the lease process as `PYTHON -I boot.py FD PARENT_PID` with the pipe as FD and `X509_CERT_DIR` in its
+environment. Nothing of its own goes to stdout and stderr: those belong to the libraries.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 
 from wherry_worker.engine import process
 from wherry_worker.engine.framing import FramingError, pack, read_frame
@@ -43,6 +44,7 @@ from wherry_worker.engine.messages import (
 from wherry_worker.engine.port import Engine, EngineFactory, OnProgress, TaskFailed
 
 PROGRESS_INTERVAL_S = 1.0
+Send = Callable[[Message], None]
 
 
 def serve(pipe: socket.socket, factories: Mapping[str, EngineFactory]) -> None:
@@ -83,7 +85,7 @@ def serve(pipe: socket.socket, factories: Mapping[str, EngineFactory]) -> None:
             process.end(2)
 
 
-def run(engine: Engine, task: Task, send: _Send) -> Problem | None:
+def run(engine: Engine, task: Task, send: Send) -> Problem | None:
     """Runs one task, sending what it yields; returns why it failed as a whole, None where it did not."""
     try:
         for message in _results(engine, task, Throttle(send)):
@@ -118,17 +120,10 @@ def _results(engine: Engine, task: Task, on_progress: OnProgress) -> Iterable[Me
     return []
 
 
-class _Send:
-    """The type of what sends a message."""
-
-    def __call__(self, message: Message) -> None:
-        """Sends."""
-
-
 class Throttle:
     """Lets progress through at most once a second, and every change of item or phase."""
 
-    def __init__(self, send: _Send, interval_s: float = PROGRESS_INTERVAL_S) -> None:
+    def __init__(self, send: Send, interval_s: float = PROGRESS_INTERVAL_S) -> None:
         self._send = send
         self._interval_s = interval_s
         self._last: Progress | None = None
@@ -154,8 +149,6 @@ def main(arguments: list[str], factories: Mapping[str, EngineFactory]) -> None:
     with socket.socket(fileno=descriptor) as pipe:
         try:
             serve(pipe, factories)
-        except BaseException:
-            import traceback
-
+        except Exception:  # noqa: BLE001  # the parent reads it; ending is all that is left, and not by unwinding
             traceback.print_exc()
             process.end(3)

@@ -259,9 +259,16 @@ class StatResult:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Whether MakeDirectory made one (it was there otherwise), or Unlink removed something (a directory is there)."""
+    """Whether MakeDirectory made one; it was there otherwise."""
 
     changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnlinkResult:
+    """What Unlink came upon: something that it removed, nothing, or a real directory, which it left alone."""
+
+    found: Literal["removed", "absent", "directory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +322,7 @@ Message = (
     | EntryBatch
     | StatResult
     | Changed
+    | UnlinkResult
     | ChecksumResult
     | ItemDone
     | Progress
@@ -342,11 +350,11 @@ def decode(body: bytes) -> Message:
         raise ProtocolError(f"version {version!r}, type {name!r}")
     try:
         return typing.cast("Message", _build(_MESSAGES[name], content))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"type {name!r}") from error
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is untyped by nature; decode() gives the types back
+def _plain(value: Any) -> Any:
     if is_dataclass(value):
         plain = {}
         for field in fields(value):
@@ -371,7 +379,7 @@ def _build(cls: type, content: dict[str, Any]) -> object:
     return cls(**{name: _value(hints[name], item) for name, item in content.items() if name != "t"})
 
 
-def _value(hint: Any, item: Any) -> Any:  # noqa: ANN401 - as _plain
+def _value(hint: Any, item: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(item, list):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from wherry_worker.engine.messages import Entry
@@ -12,16 +11,19 @@ from wherry_worker.engine.messages import Entry
 OnBytes = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
 class DoorError(Exception):
     """A door, or the library that talks to it, refused an operation.
 
-    `phase` is what was tried, as in failures.py's table; `errno` and `text` are as the library gave them.
+    `phase` is what was tried, as in failure_table.py; `errno` and `text` are as the library gave them. `lost` says
+    that the connection is of no more use.
     """
 
-    phase: str
-    errno: int
-    text: str
+    def __init__(self, phase: str, errno: int, text: str, *, lost: bool = False) -> None:
+        super().__init__(phase, errno, text)
+        self.phase = phase
+        self.errno = errno
+        self.text = text
+        self.lost = lost
 
     def __str__(self) -> str:
         return f"{self.phase}: [{self.errno}] {self.text}"
@@ -30,7 +32,7 @@ class DoorError(Exception):
 class Namespace(Protocol):
     """File operations at one door. All raise DoorError; paths are absolute, without the door's root path."""
 
-    def list(self, path: str) -> Iterator[Entry]:
+    def entries(self, path: str) -> Iterator[Entry]:
         """Yields a directory's entries in any order, without `.` and `..`."""
         ...
 

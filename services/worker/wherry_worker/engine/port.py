@@ -29,12 +29,13 @@ from wherry_worker.engine.messages import (
     Stat,
     StatResult,
     Unlink,
+    UnlinkResult,
 )
 
 OnProgress = Callable[[Progress], None]
 
 
-class TaskFailed(Exception):  # noqa: N818 - an outcome, named as the messages name it
+class TaskFailed(Exception):
     """The task failed as a whole."""
 
     def __init__(self, problem: Problem) -> None:
@@ -61,7 +62,7 @@ class Engine(Protocol):
         """Renames; never replaces what is there."""
         ...
 
-    def unlink(self, task: Unlink) -> Changed:
+    def unlink(self, task: Unlink) -> UnlinkResult:
         """Removes a file or a link; leaves a real directory alone."""
         ...
 

@@ -35,6 +35,7 @@ from wherry_worker.engine.messages import (
     Stat,
     StatResult,
     Unlink,
+    UnlinkResult,
 )
 from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
 from wherry_worker.engine.paths import byte_order, join, parent
@@ -49,7 +50,9 @@ SECOND_LOOK_S = 0.3
 class StepwiseEngine:
     """Does each operation with the doors' namespaces, and copies file by file."""
 
-    def __init__(self, setup: Setup, source: Namespace, destination: Namespace | None, bytes_: ThirdParty) -> None:
+    def __init__(
+        self, setup: Setup, source: Namespace, destination: Namespace | None, bytes_: ThirdParty | None
+    ) -> None:
         self._setup = setup
         self._namespaces: dict[Side, Namespace] = {"source": source}
         self._doors: dict[Side, Door] = {"source": setup.source}
@@ -87,17 +90,17 @@ class StepwiseEngine:
         except DoorError as error:
             raise TaskFailed(self._explain(error, "source")) from error
 
-    def unlink(self, task: Unlink) -> Changed:
+    def unlink(self, task: Unlink) -> UnlinkResult:
         """Removes a file or a link; servers refuse a real directory, which is what tells it from a link."""
         try:
             self._namespaces["source"].unlink(task.path)
         except DoorError as error:
             if error.errno == 21:
-                return Changed(changed=False)
+                return UnlinkResult("directory")
             if error.errno == 2:
-                return Changed(changed=True)
+                return UnlinkResult("absent")
             raise TaskFailed(self._explain(error, "source")) from error
-        return Changed(changed=True)
+        return UnlinkResult("removed")
 
     def remove_directory(self, task: RemoveDirectory) -> None:
         """Removes an empty directory; one that is gone counts as removed."""
@@ -143,7 +146,7 @@ class StepwiseEngine:
 
     def _sorted(self, path: str, side: Side) -> list[Entry]:
         try:
-            return sorted(self._namespaces[side].list(path), key=lambda entry: byte_order(entry.name))
+            return sorted(self._namespaces[side].entries(path), key=lambda entry: byte_order(entry.name))
         except DoorError as error:
             raise TaskFailed(self._explain(error, side)) from error
 
@@ -165,7 +168,7 @@ class StepwiseEngine:
         namespace = self._namespaces["destination"]
         try:
             for attempt in range(3):
-                stale = [e.name for e in namespace.list(task.directory) if is_stale(e.name, task.tag, task.fence)]
+                stale = [e.name for e in namespace.entries(task.directory) if is_stale(e.name, task.tag, task.fence)]
                 for name in stale:
                     self._unlink_if_there(namespace, join(task.directory, name))
                 if not stale and attempt:
@@ -180,12 +183,15 @@ class StepwiseEngine:
         final_path = join(task.destination_directory, item.destination_name)
         temporary = join(task.destination_directory, temporary_name(task.tag, task.fence, item.index))
         source, destination = self._namespaces["source"], self._namespaces["destination"]
+        if self._bytes is None:
+            raise LookupError("a copy for an engine with one door")
         side: Where = "source"
         created = False
+        on_progress(Progress(item.index, "namespace", 0))
         try:
             found = source.stat(source_path)
             if found is None:
-                return ItemDone(item.index, problem=self._lost_source(source_path))
+                return ItemDone(item.index, problem=self._lost_source())
             if found.kind != "file":
                 raise DoorError("stat", 21, "Is a directory")
             side = "destination"
@@ -199,6 +205,7 @@ class StepwiseEngine:
                 if task.overwrite == "never":
                     raise DoorError("stat", 17, "File exists")
             side, created = "transfer", True
+            on_progress(Progress(item.index, "copying", 0))
             self._bytes.copy(
                 source_path,
                 temporary,
@@ -262,7 +269,7 @@ class StepwiseEngine:
             return replace(problem, message=left)
         return problem
 
-    def _lost_source(self, path: str) -> Problem:
+    def _lost_source(self) -> Problem:
         error = DoorError("stat", 2, "No such file or directory")
         return self._explain(error, "source")
 
@@ -288,7 +295,7 @@ class StepwiseEngine:
     def _is_missing(self, side: Side, path: str) -> bool:
         """Tells a path that is not there from a link that leads nowhere, which `stat` finds as little."""
         name = path.rsplit("/", 1)[-1]
-        return all(entry.name != name for entry in self._namespaces[side].list(parent(path)))
+        return all(entry.name != name for entry in self._namespaces[side].entries(parent(path)))
 
     def _unlink_if_there(self, namespace: Namespace, path: str) -> None:
         try:
@@ -315,7 +322,9 @@ class StepwiseEngine:
         if where == "transfer":
             names = " or ".join(door.site.removeprefix("sites/") for door in self._doors.values())
             return explain(error, self._setup.source.scheme, where, names)
-        door = self._doors[where]
+        door = self._doors["destination" if where == "destination" else "source"]
+        if "destination" not in self._doors:
+            where = "site"
         return explain(error, door.scheme, where, door.site.removeprefix("sites/"))
 
     def close(self) -> None:

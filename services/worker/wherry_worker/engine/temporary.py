@@ -39,8 +39,5 @@ def is_stale(name: str, tag: str, up_to_fence: int) -> bool:
     """
     match = _NAME.match(name)
     return (
-        match is not None
-        and match["tag"] == tag
-        and int(match["fence"]) <= up_to_fence
-        and not name.endswith("-old")
+        match is not None and match["tag"] == tag and int(match["fence"]) <= up_to_fence and not name.endswith("-old")
     )

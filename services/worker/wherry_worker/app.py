@@ -1,0 +1,85 @@
+"""Puts a worker process together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+from importlib.metadata import version
+
+from wherry_chassis.buildout import Buildout
+from wherry_chassis.command import read_material
+from wherry_chassis.logging import logger
+from wherry_chassis.tls import ServiceChannels
+
+from wherry_worker.access import RunFolder
+from wherry_worker.engine_process import EngineCommand, EngineLimits
+from wherry_worker.engines import EnginePool
+from wherry_worker.leasing import Leasing
+from wherry_worker.noop import NoopRunner
+from wherry_worker.queue_client import QueueClient
+from wherry_worker.running import TaskRunner
+from wherry_worker.site_client import SiteClient
+
+#: Before a SIGTERM's drain becomes a stop; a supervisor should wait a little longer.
+DRAIN_GRACE_S = 60.0
+
+
+async def run(buildout: Buildout, *, noop: bool = False) -> None:
+    """Runs a worker until SIGTERM or SIGINT; a second signal ends it without waiting for running tasks.
+
+    With `noop` it does nothing for its tasks but to say that they are done: for benchmarks.
+    Raises BuildoutError for host certificate files that cannot be used, OSError for the state folder.
+    """
+    section = buildout.worker
+    files = read_material(section.certificate, section.key, buildout.deployment.ca)
+    queue_addresses, site_addresses = buildout.service.queue.addresses, buildout.service.site.addresses
+    queue_channels = ServiceChannels(queue_addresses, files)
+    site_channels = ServiceChannels(site_addresses, files)
+    folder = RunFolder(section.state)
+    pool = EnginePool(
+        folder.path,
+        EngineCommand(section.engine_python),
+        EngineLimits(stall_s=section.stall_s, memory_bytes=section.engine_memory_bytes),
+        idle_s=section.engine_idle_s,
+        most=2 * (section.interactive + section.bulk),
+    )
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    queue = QueueClient(queue_channels, name, version("wherry-worker"), replicas=len(queue_addresses))
+    sites = SiteClient(site_channels, replicas=len(site_addresses))
+    runner = NoopRunner(queue) if noop else TaskRunner(sites, queue, pool, {"gsiftp": section.gsiftp})
+    leasing = Leasing(queue, runner, interactive=section.interactive, bulk=section.bulk)
+    reaping = asyncio.create_task(pool.reap(), name="reaping engines")
+    logger().info("worker_started", worker=name, interactive=section.interactive, bulk=section.bulk)
+    try:
+        await _until_signal(leasing)
+    finally:
+        reaping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reaping
+        await pool.close()
+        folder.close()
+        await queue_channels.close()
+        await site_channels.close()
+        logger().info("worker_stopped", worker=name)
+
+
+async def _until_signal(leasing: Leasing) -> None:
+    serving = asyncio.create_task(leasing.serve(DRAIN_GRACE_S), name="leasing")
+    asked = False
+
+    def on_signal() -> None:
+        nonlocal asked
+        if asked:
+            serving.cancel()
+        asked = True
+        leasing.drain()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving

@@ -1,0 +1,204 @@
+"""Chunks: files copied or removed one after the other, with what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+
+from wherry_worker.attempt import LEASE_LOST, Attempt
+from wherry_worker.bitmap import Bitmap
+from wherry_worker.engine.messages import (
+    CopyFiles,
+    CopyItem,
+    ItemDone,
+    Message,
+    Problem,
+    Progress,
+    RemoveFiles,
+    RemoveTemporaries,
+)
+from wherry_worker.engine.paths import join
+from wherry_worker.engine.temporary import tag_of
+from wherry_worker.engine_process import EngineDied, EngineTaskFailed
+from wherry_worker.engines import EngineHandle, EngineUnavailable
+from wherry_worker.work import (
+    ChunkItem,
+    CopyChunk,
+    ItemFailure,
+    ItemResult,
+    Outcome,
+    RemoveChunk,
+    Settlement,
+)
+
+OpenEngine = Callable[[], AbstractAsyncContextManager[EngineHandle]]
+#: After so many engines that died over one file each, the chunk is given up for this attempt.
+_MOST_DEATHS = 3
+#: For removing what a killed copy left; the lease may be over, so it has a time of its own.
+CLEAN_UP_S = 20.0
+
+_DIED = {
+    "stalled": Problem(
+        "TRANSFER_STALLED",
+        "The transfer made no progress and was stopped.",
+        "network",
+        retryable=True,
+        help="It is tried again.",
+    ),
+    "memory": Problem(
+        "ENGINE_MEMORY", "The transfer engine used too much memory and was stopped.", "operator", retryable=True
+    ),
+    "crashed": Problem("ENGINE_CRASHED", "The transfer engine crashed.", "operator", retryable=True),
+}
+
+
+class Tally:
+    """What came of a chunk's items so far."""
+
+    def __init__(self, attempt: Attempt, items: Sequence[ChunkItem], done: bytes, directory: str) -> None:
+        self._attempt = attempt
+        self._items = items
+        self._directory = directory
+        self._done = Bitmap(done, len(items))
+        self._bytes = 0
+        self._failures: dict[int, ItemFailure] = {}
+        self._results: list[ItemResult] = []
+        #: The item that is being worked on, as far as the engine told.
+        self.current: int | None = None
+
+    def open_items(self) -> list[int]:
+        """Returns the indexes of items that are neither done nor failed."""
+        return [i for i in range(len(self._items)) if i not in self._done and i not in self._failures]
+
+    def take(self, message: Message) -> None:
+        """Notes what the engine told."""
+        if isinstance(message, Progress):
+            self.current = message.index
+            self._attempt.advance(self._bytes + message.transferred_bytes, len(self._results))
+        elif isinstance(message, ItemDone):
+            self.current = None
+            if message.problem is not None:
+                self.fail(message.index, message.problem)
+                return
+            self._done.add(message.index)
+            self._bytes += message.size_bytes
+            self._results.append(
+                ItemResult(message.index, message.size_bytes, message.checksum, message.duration_s, message.adopted)
+            )
+            self._attempt.advance(self._bytes, len(self._results))
+
+    def fail(self, index: int, problem: Problem) -> None:
+        """Notes that an item failed."""
+        path = join(self._directory, self._items[index].name)
+        self._failures[index] = ItemFailure(index, path, problem, self._items[index].size_bytes)
+        self._attempt.note(f"{problem.reason}: item {index}: {problem.message}")
+
+    def settlement(self, outcome: Outcome, problem: Problem | None = None) -> Settlement:
+        """Returns the chunk's result."""
+        return Settlement(
+            self._attempt.lease.ref,
+            outcome,
+            problem,
+            done=bytes(self._done),
+            files_done=len(self._results),
+            bytes_done=self._bytes,
+            failures=tuple(self._failures.values()),
+            results=tuple(self._results),
+        )
+
+
+async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk) -> Settlement:
+    """Copies a chunk. An engine that dies over a file costs that file this attempt; the others go on with another."""
+    tag, fence = tag_of(attempt.lease.ref.task), attempt.lease.ref.fence
+    tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory)
+    deaths = 0
+    while indexes := tally.open_items():
+        task = CopyFiles(
+            tag,
+            fence,
+            chunk.source_directory,
+            chunk.destination_directory,
+            tuple(_copy_item(index, chunk.items[index]) for index in indexes),
+            chunk.overwrite,
+            remove_stale=fence > 1 or deaths > 0,
+        )
+        try:
+            async with open_engine() as engine, aclosing(attempt.run(engine, task)) as messages:
+                async for message in messages:
+                    tally.take(message)
+        except EngineTaskFailed as failed:
+            attempt.note(f"{failed.problem.reason}: {failed.problem.message}")
+            return tally.settlement(Outcome.FAILED, failed.problem)
+        except EngineDied as died:
+            attempt.note(f"engine ended: {died.cause}")
+            if attempt.stop_reason != LEASE_LOST:  # else the lease's next holder does it, and may be at work already
+                clean_up = RemoveTemporaries(tag, fence, chunk.destination_directory)
+                await _remove_temporaries(attempt, open_engine, clean_up)
+            if attempt.stop_reason is not None or died.cause not in _DIED:
+                return tally.settlement(*_ending(attempt, died))
+            deaths += 1
+            if tally.current is None or deaths >= _MOST_DEATHS:
+                return tally.settlement(Outcome.FAILED, _DIED[died.cause])
+            tally.fail(tally.current, _DIED[died.cause])
+            tally.current = None
+    return tally.settlement(Outcome.COMPLETED)
+
+
+async def remove_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: RemoveChunk) -> Settlement:
+    """Removes a chunk of files."""
+    tally = Tally(attempt, chunk.items, chunk.done, chunk.directory)
+    indexes = tally.open_items()
+    names = tuple(chunk.items[index].name for index in indexes)
+    try:
+        async with (
+            open_engine() as engine,
+            aclosing(attempt.run(engine, RemoveFiles(chunk.directory, names))) as messages,
+        ):
+            async for message in messages:
+                if isinstance(message, ItemDone):
+                    tally.take(
+                        ItemDone(
+                            indexes[message.index],
+                            chunk.items[indexes[message.index]].size_bytes,
+                            duration_s=message.duration_s,
+                            problem=message.problem,
+                        )
+                    )
+    except EngineTaskFailed as failed:
+        return tally.settlement(Outcome.FAILED, failed.problem)
+    except EngineDied as died:
+        if attempt.stop_reason is not None or died.cause not in _DIED:
+            return tally.settlement(*_ending(attempt, died))
+        return tally.settlement(Outcome.FAILED, _DIED[died.cause])
+    return tally.settlement(Outcome.COMPLETED)
+
+
+async def _remove_temporaries(attempt: Attempt, open_engine: OpenEngine, task: RemoveTemporaries) -> None:
+    """Has another engine remove what the killed one left; where that fails, the next attempt does."""
+    try:
+        async with open_engine() as engine:
+            await attempt.clean_up(engine, task, CLEAN_UP_S)
+    except (EngineDied, EngineTaskFailed, EngineUnavailable) as error:
+        attempt.note(f"temporary files could not be removed: {error}")
+
+
+def died_problem(died: EngineDied) -> Problem | None:
+    """Returns what an engine's death means for its task; None where it was ended for a cause outside it."""
+    return _DIED.get(died.cause)
+
+
+def _ending(attempt: Attempt, died: EngineDied) -> tuple[Outcome, Problem | None]:
+    if attempt.stop_reason is not None:
+        return Outcome.CANCELLED, None
+    return Outcome.RETURNED, deadline_problem(died)
+
+
+def deadline_problem(died: EngineDied) -> Problem:
+    """Returns why a task was given up that had done nothing wrong."""
+    return Problem(
+        "LEASE_ENDED", f"The worker's time for this attempt was over ({died.cause}).", "operator", retryable=True
+    )
+
+
+def _copy_item(index: int, item: ChunkItem) -> CopyItem:
+    return CopyItem(index, item.name, item.destination_name or item.name, item.size_bytes)

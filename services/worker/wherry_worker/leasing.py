@@ -1,0 +1,226 @@
+"""The worker's side of the lease protocol: takes leases, runs them, lets them be renewed and cancelled, drains.
+
+A lost stream loses nothing: what runs goes on until its deadline, and the next stream, to any replica, names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+
+from wherry_chassis.logging import logger
+
+from wherry_worker.attempt import LEASE_LOST, Attempt
+from wherry_worker.engine.messages import Problem
+from wherry_worker.ports import LeaseStream, Queue, QueueUnavailable, StreamEvent
+from wherry_worker.running import Runner
+from wherry_worker.settling import FIRST_WAIT_S, LONGEST_WAIT_S, Settler
+from wherry_worker.work import Lease, LeaseRef, Outcome, Renewal, Settlement, TaskProgress, WorkClass
+
+PROGRESS_INTERVAL_S = 1.0
+#: A stream that was silent for so many heartbeats is dead.
+_SILENT_HEARTBEATS = 3
+_FIRST_SILENCE_S = 30.0
+
+
+class Leasing:
+    """Holds leases: at most `interactive` and `bulk` of each class at once."""
+
+    def __init__(self, queue: Queue, runner: Runner, *, interactive: int, bulk: int) -> None:
+        self._queue = queue
+        self._runner = runner
+        self._places = {WorkClass.INTERACTIVE: interactive, WorkClass.BULK: bulk}
+        self._settler = Settler(queue)
+        self._held: dict[str, Attempt] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._drain_grace_s: float | None = None
+        self._told: dict[str, TaskProgress] = {}
+        self._heartbeat_s = _FIRST_SILENCE_S / _SILENT_HEARTBEATS
+
+    @property
+    def held(self) -> list[LeaseRef]:
+        """Every lease that this worker answers for."""
+        return [attempt.lease.ref for attempt in self._held.values()] + self._settler.held
+
+    def drain(self) -> None:
+        """Takes no more; `serve` returns when what runs has ended and is settled."""
+        if not self._draining.is_set():
+            logger().info("draining", held=len(self._held))
+        self._draining.set()
+        self._changed.set()
+
+    async def serve(self, grace_s: float) -> None:
+        """Works until drained; what has not ended `grace_s` after that is stopped and given back."""
+        settling = asyncio.create_task(self._settler.run(), name="settling")
+        streaming = asyncio.create_task(self._keep_streaming(), name="streaming")
+        draining = asyncio.create_task(self._draining.wait(), name="draining")
+        try:
+            ended, _ = await asyncio.wait([settling, streaming, draining], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()  # those that run for ever end only by an error, which is the worker's end too
+            grace_s = grace_s if self._drain_grace_s is None else min(grace_s, self._drain_grace_s)
+            await self._end_all(grace_s)
+        finally:
+            for task in (streaming, settling, draining):
+                task.cancel()
+            for run in self._runs.values():
+                run.cancel()
+            await asyncio.gather(streaming, settling, draining, *self._runs.values(), return_exceptions=True)
+
+    async def _end_all(self, grace_s: float) -> None:
+        deadline = time.monotonic() + grace_s
+        if self._runs:
+            await asyncio.wait(list(self._runs.values()), timeout=grace_s)
+        for attempt in list(self._held.values()):
+            await attempt.stop("DRAINED")
+        if self._runs:
+            await asyncio.wait(list(self._runs.values()), timeout=5)
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 5)):
+                await self._settler.settled()
+        except TimeoutError:
+            logger().error("results_not_settled", count=len(self._settler.held))
+
+    # --- the stream ---
+
+    async def _keep_streaming(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            opened_at = time.monotonic()
+            try:
+                async with self._queue.stream(self.held) as stream, asyncio.TaskGroup() as group:
+                    group.create_task(self._listen(stream))
+                    group.create_task(self._talk(stream))
+            except* QueueUnavailable as errors:
+                logger().info("stream_ended", cause=str(errors.exceptions[0]))
+            if time.monotonic() - opened_at > LONGEST_WAIT_S:
+                wait_s = FIRST_WAIT_S
+            self._queue.rotate()
+            await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+    async def _listen(self, stream: LeaseStream) -> None:
+        silence_s = _FIRST_SILENCE_S
+        events = aiter(stream.events())
+        while True:
+            try:
+                async with asyncio.timeout(silence_s):
+                    event = await anext(events)
+            except StopAsyncIteration:
+                raise QueueUnavailable("the queue closed the stream") from None
+            except TimeoutError:
+                raise QueueUnavailable("the stream is silent") from None
+            if event.opened is not None:
+                self._heartbeat_s = event.opened.heartbeat_s
+                silence_s = _SILENT_HEARTBEATS * self._heartbeat_s
+                logger().info("stream_opened", held=len(self._held))
+            await self._take(event)
+
+    async def _take(self, event: StreamEvent) -> None:
+        for ref in event.opened.lost if event.opened is not None else ():
+            await self._stop(ref, LEASE_LOST)
+        for ref, reason in event.cancelled:
+            await self._stop(ref, reason)
+        for renewal in event.renewed:
+            await self._renew(renewal)
+        for lease in event.leases:
+            await self._accept(lease)
+        if event.drain_grace_s is not None:
+            self._drain_grace_s = event.drain_grace_s
+            self.drain()
+
+    async def _talk(self, stream: LeaseStream) -> None:
+        told: tuple[int, int] | None = None
+        drained = False
+        said_at = time.monotonic()
+        while True:
+            self._changed.clear()
+            places = self._capacity()
+            if self._draining.is_set() and not drained:
+                await stream.drain()
+                drained = True
+            if places != told:
+                await stream.capacity(*places)
+                told = places
+            news = self._news()
+            # Also with nothing in it: the queue renews the leases of workers that it hears of.
+            if news or time.monotonic() - said_at >= self._heartbeat_s / 2:
+                await stream.progress(news)
+                said_at = time.monotonic()
+            try:
+                async with asyncio.timeout(min(PROGRESS_INTERVAL_S, self._heartbeat_s / 2)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _capacity(self) -> tuple[int, int]:
+        """Returns how many tasks of each class are held at once; the queue knows how many are."""
+        if self._draining.is_set():
+            return 0, 0
+        return self._places[WorkClass.INTERACTIVE], self._places[WorkClass.BULK]
+
+    def _news(self) -> list[TaskProgress]:
+        """Returns the progress that has not been told, a second apart for each task."""
+        news = []
+        for task, attempt in self._held.items():
+            now = attempt.progress()
+            before = self._told.get(task)
+            if before is None or before.ref != now.ref:
+                before = TaskProgress(now.ref, 0, 0, 0)
+            same = (before.transferred_bytes, before.files_done) == (now.transferred_bytes, now.files_done)
+            if not same and now.measured_at_s - before.measured_at_s >= PROGRESS_INTERVAL_S * 0.9:
+                self._told[task] = now
+                news.append(now)
+        return news
+
+    # --- leases ---
+
+    async def _accept(self, lease: Lease) -> None:
+        task = lease.ref.task
+        held = self._held.get(task)
+        if held is not None:
+            if held.lease.ref.fence >= lease.ref.fence:
+                return  # the same lease, sent again
+            await self._stop(held.lease.ref, LEASE_LOST)
+            await asyncio.wait([self._runs[task]])
+        attempt = Attempt(lease)
+        self._held[task] = attempt
+        run = asyncio.create_task(self._run(attempt), name=f"lease {task}")
+        self._runs[task] = run
+
+    async def _run(self, attempt: Attempt) -> None:
+        task = attempt.lease.ref.task
+        try:
+            settlement = await self._runner.run(attempt)
+            if attempt.stop_reason == "DRAINED" and settlement.outcome is Outcome.CANCELLED:
+                settlement = _given_back(settlement)
+            if attempt.stop_reason != LEASE_LOST:
+                self._settler.add(settlement)
+        finally:
+            if self._held.get(task) is attempt:
+                del self._held[task]
+                del self._runs[task]
+            self._told.pop(task, None)
+            self._changed.set()
+
+    async def _renew(self, renewal: Renewal) -> None:
+        attempt = self._held.get(renewal.ref.task)
+        if attempt is not None and attempt.lease.ref == renewal.ref:
+            await attempt.extend(renewal.deadline, renewal.token)
+
+    async def _stop(self, ref: LeaseRef, reason: str) -> None:
+        attempt = self._held.get(ref.task)
+        if attempt is not None and attempt.lease.ref.fence <= ref.fence:
+            logger().info("lease_cancelled", task=ref.task, fence=ref.fence, reason=reason)
+            await attempt.stop(reason)
+
+
+def _given_back(settlement: Settlement) -> Settlement:
+    return replace(settlement, outcome=Outcome.RETURNED, problem=_DRAINED)
+
+
+_DRAINED = Problem("WORKER_DRAINED", "The worker was taken out of service.", "operator", retryable=True)

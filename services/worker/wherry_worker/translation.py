@@ -1,0 +1,368 @@
+"""Translates between the contracts' messages and the worker's own words; decides nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+
+import zstandard
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+from wherry.queue.v1 import job_service_pb2 as job
+from wherry.queue.v1 import lease_service_pb2 as lease
+from wherry.site.v1 import site_service_pb2 as site
+from wherry.type.v1 import entry_pb2 as entry
+
+from wherry_worker.access import Endpoint, SiteAccess
+from wherry_worker.engine.messages import Entry, EntryKind, Overwrite, Party, Problem
+from wherry_worker.engine.paths import to_bytes, to_text
+from wherry_worker.ports import Opened, StreamEvent
+from wherry_worker.trust import Authority
+from wherry_worker.work import (
+    ChunkItem,
+    CopyChunk,
+    Found,
+    ItemFailure,
+    Lease,
+    LeaseRef,
+    ListOne,
+    MakeOneDirectory,
+    Outcome,
+    RemoveChunk,
+    RemoveOneDirectory,
+    RenameOne,
+    Renewal,
+    Settlement,
+    TaskProgress,
+    WalkCopy,
+    WalkRemove,
+    Work,
+    WorkClass,
+)
+
+#: An unpacked chunk holds at most 1,000 names; more is a fault or an attack.
+_MAX_UNPACKED_BYTES = 8 << 20
+_KINDS: dict[EntryKind, entry.EntryKind.ValueType] = {
+    "file": entry.ENTRY_KIND_FILE,
+    "directory": entry.ENTRY_KIND_DIRECTORY,
+    "symlink": entry.ENTRY_KIND_SYMLINK,
+    "other": entry.ENTRY_KIND_OTHER,
+    "unlistable": entry.ENTRY_KIND_UNLISTABLE,
+}
+_PARTIES: dict[Party, entry.Party.ValueType] = {
+    "unknown": entry.PARTY_UNSPECIFIED,
+    "user": entry.PARTY_USER,
+    "source_site": entry.PARTY_SOURCE_SITE,
+    "destination_site": entry.PARTY_DESTINATION_SITE,
+    "operator": entry.PARTY_OPERATOR,
+    "network": entry.PARTY_NETWORK,
+}
+_OUTCOMES = {
+    Outcome.COMPLETED: lease.OUTCOME_COMPLETED,
+    Outcome.FAILED: lease.OUTCOME_FAILED,
+    Outcome.CANCELLED: lease.OUTCOME_CANCELLED,
+    Outcome.RETURNED: lease.OUTCOME_RETURNED,
+}
+
+
+class UnknownWork(Exception):
+    """The queue leased a kind of work that this release does not know."""
+
+
+# --- what comes down ---
+
+
+def ref_of(message: lease.LeaseRef) -> LeaseRef:
+    """Returns a lease's name."""
+    return LeaseRef(message.task, message.fence)
+
+
+def event_of(message: lease.StreamLeasesResponse, margin_s: float) -> tuple[StreamEvent, Sequence[LeaseRef]]:
+    """Returns what a message says, and the leases in it whose work this release cannot read.
+
+    Deadlines become this process's monotonic clock's, `margin_s` before the lease's end.
+    """
+    leases: list[Lease] = []
+    unknown: list[LeaseRef] = []
+    for item in message.leases:
+        try:
+            leases.append(lease_of(item, margin_s))
+        except (UnknownWork, ValueError, DecodeError, zstandard.ZstdError):
+            unknown.append(ref_of(item.lease))
+    event = StreamEvent(
+        opened=_opened(message.opened) if message.HasField("opened") else None,
+        leases=leases,
+        renewed=[
+            Renewal(ref_of(item.lease), _deadline(item.time_left, margin_s), item.lease_token)
+            for item in message.renewed
+        ],
+        cancelled=[(ref_of(item.lease), item.reason) for item in message.cancelled],
+        drain_grace_s=_seconds(message.drain_grace) if message.HasField("drain_grace") else None,
+    )
+    return event, unknown
+
+
+def lease_of(message: lease.Lease, margin_s: float) -> Lease:
+    """Returns a lease. Raises UnknownWork."""
+    return Lease(
+        ref=ref_of(message.lease),
+        deadline=_deadline(message.time_left, margin_s),
+        token=message.lease_token,
+        work_class=(WorkClass.INTERACTIVE if message.work_class == lease.WORK_CLASS_INTERACTIVE else WorkClass.BULK),
+        user=message.user,
+        source_site=message.source_site,
+        destination_site=message.destination_site or message.source_site,
+        attempt=message.attempt,
+        work=_work(message),
+    )
+
+
+def _work(message: lease.Lease) -> Work:
+    match message.WhichOneof("work"):
+        case "walk_copy":
+            walk = message.walk_copy
+            return WalkCopy(
+                to_text(walk.source_path),
+                to_text(walk.destination_path),
+                walk.root,
+                walk.recursive,
+                to_text(walk.cursor),
+                _overwrite(walk.overwrite),
+            )
+        case "walk_remove":
+            removal = message.walk_remove
+            return WalkRemove(to_text(removal.path), removal.root, removal.recursive, to_text(removal.cursor))
+        case "copy_files":
+            copy = message.copy_files
+            return CopyChunk(
+                to_text(copy.source_directory),
+                to_text(copy.destination_directory),
+                unpack_chunk(copy.chunk),
+                copy.done,
+                _overwrite(copy.overwrite),
+            )
+        case "remove_files":
+            files = message.remove_files
+            return RemoveChunk(to_text(files.directory), unpack_chunk(files.chunk), files.done)
+        case "remove_directory":
+            return RemoveOneDirectory(to_text(message.remove_directory.path))
+        case "make_directory":
+            return MakeOneDirectory(to_text(message.make_directory.path), message.make_directory.parents)
+        case "rename":
+            return RenameOne(to_text(message.rename.source_path), to_text(message.rename.destination_path))
+        case "list":
+            return ListOne(to_text(message.list.path))
+        case None:
+            raise UnknownWork
+        case never:
+            assert_never(never)
+
+
+def unpack_chunk(chunk: lease.EntryChunk) -> tuple[ChunkItem, ...]:
+    """Returns a chunk's items. Raises ValueError for a payload that is none."""
+    if zstandard.frame_content_size(chunk.payload) > _MAX_UNPACKED_BYTES:
+        raise ValueError("a chunk's payload is too large")
+    raw = zstandard.ZstdDecompressor().decompress(chunk.payload, max_output_size=_MAX_UNPACKED_BYTES)
+    return tuple(
+        ChunkItem(
+            to_text(item.name),
+            to_text(item.destination_name),
+            item.size_bytes,
+            item.modify_time_s,
+            item.mode,
+        )
+        for item in lease.ChunkEntries.FromString(raw).entries
+    )
+
+
+def access_of(message: site.SiteCredential, have: Sequence[SiteAccess]) -> SiteAccess:
+    """Returns a site's access; where the answer names a credential that we have, with that one's key.
+
+    Raises ValueError where it names one that we have not.
+    """
+    proxy_pem = message.proxy_pem
+    if not proxy_pem:
+        kept = [access for access in have if access.credential_id == message.credential_id]
+        if not kept:
+            raise ValueError("the site service left out a credential that this worker does not hold")
+        proxy_pem = kept[0].proxy_pem
+    return SiteAccess(
+        site=message.site,
+        endpoints=tuple(Endpoint(e.scheme, e.host, e.port, e.root_path or "/") for e in message.endpoints),
+        authorities=tuple(
+            Authority(ca.certificate_pem, tuple(ca.namespaces)) for ca in message.certificate_authorities
+        ),
+        credential_id=message.credential_id,
+        expires=_time(message.expire_time) if message.HasField("expire_time") else None,
+        proxy_pem=proxy_pem,
+    )
+
+
+# --- what goes up ---
+
+
+def ref_message(ref: LeaseRef) -> lease.LeaseRef:
+    """Returns a lease's name as a message."""
+    return lease.LeaseRef(task=ref.task, fence=ref.fence)
+
+
+def progress_message(progress: TaskProgress) -> lease.TaskProgress:
+    """Returns progress as a message."""
+    measured = Timestamp()
+    measured.FromNanoseconds(int(progress.measured_at_s * 1e9))
+    return lease.TaskProgress(
+        lease=ref_message(progress.ref),
+        measure_time=measured,
+        transferred_bytes=progress.transferred_bytes,
+        files_done=progress.files_done,
+    )
+
+
+def settlement_message(settlement: Settlement) -> lease.Settlement:
+    """Returns a settlement as a message."""
+    message = lease.Settlement(
+        lease=ref_message(settlement.ref),
+        outcome=_OUTCOMES[settlement.outcome],
+        done=settlement.done,
+        files_done=settlement.files_done,
+        bytes_done=settlement.bytes_done,
+        failures=[_failure_message(failure) for failure in settlement.failures],
+        log=settlement.log,
+    )
+    if settlement.problem is not None:
+        message.failure.CopyFrom(_problem_message(settlement.problem))
+    if settlement.retry_after_s > 0:
+        message.retry_after.CopyFrom(_duration(settlement.retry_after_s))
+    if settlement.results:
+        results = lease.ChunkResults(
+            results=[
+                lease.EntryResult(
+                    index=result.index,
+                    size_bytes=result.size_bytes,
+                    checksum=entry.Checksum(algorithm="adler32", value=result.checksum),
+                    duration=_duration(result.duration_s),
+                    adopted=result.adopted,
+                )
+                for result in settlement.results
+            ]
+        )
+        message.results = _pack(results.SerializeToString())
+    return message
+
+
+def found_message(ref: LeaseRef, found: Found) -> lease.ReportEntriesRequest:
+    """Returns a batch of a walk or a listing as a message."""
+    return lease.ReportEntriesRequest(
+        lease=ref_message(ref),
+        after=to_bytes(found.after),
+        cursor=to_bytes(found.cursor),
+        chunks=[pack_chunk(items) for items in found.chunks],
+        directories=[to_bytes(name) for name in found.directories],
+        remove_directory=found.remove_directory,
+        entries=[_entry_message(item) for item in found.entries],
+        failures=[_failure_message(failure) for failure in found.failures],
+        directories_done=found.directories_done,
+        chunk_source_directory=to_bytes(found.chunk_source_directory),
+        chunk_destination_directory=to_bytes(found.chunk_destination_directory),
+        listed_kind=_KINDS[found.listed_kind] if found.entries else entry.ENTRY_KIND_UNSPECIFIED,
+    )
+
+
+def pack_chunk(items: Sequence[ChunkItem]) -> lease.EntryChunk:
+    """Returns items as a chunk."""
+    entries = lease.ChunkEntries(
+        entries=[
+            lease.ChunkEntry(
+                name=to_bytes(item.name),
+                destination_name=to_bytes(item.destination_name),
+                size_bytes=item.size_bytes,
+                modify_time_s=item.modify_time_s,
+                mode=item.mode,
+            )
+            for item in items
+        ]
+    )
+    return lease.EntryChunk(
+        payload=_pack(entries.SerializeToString()),
+        entry_count=len(items),
+        total_bytes=sum(item.size_bytes for item in items),
+    )
+
+
+def _entry_message(item: Entry) -> entry.Entry:
+    shown, raw = _shown(item.name)
+    message = entry.Entry(name=shown, raw_name=raw, kind=_KINDS[item.kind], size_bytes=item.size_bytes, mode=item.mode)
+    if item.kind != "unlistable":
+        message.modify_time.FromSeconds(item.modify_time_s)
+    if item.problem is not None:
+        message.failure.CopyFrom(_problem_message(item.problem))
+    return message
+
+
+def _failure_message(failure: ItemFailure) -> job.EntryFailure:
+    shown, raw = _shown(failure.path)
+    return job.EntryFailure(
+        index=failure.index,
+        path=shown,
+        raw_path=raw,
+        failure=_problem_message(failure.problem),
+        size_bytes=failure.size_bytes,
+    )
+
+
+def _problem_message(problem: Problem) -> entry.Failure:
+    return entry.Failure(
+        reason=problem.reason,
+        message=_shown(problem.message)[0],
+        party=_PARTIES[problem.party],
+        retryable=problem.retryable,
+        help=problem.help,
+    )
+
+
+def _shown(text: str) -> tuple[str, bytes]:
+    """Returns text that is valid UTF-8, and the bytes that decide where it is not what was meant."""
+    raw = to_bytes(text)
+    try:
+        return raw.decode(), b""
+    except UnicodeDecodeError:
+        return raw.decode(errors="replace"), raw
+
+
+def _opened(message: lease.StreamOpened) -> Opened:
+    return Opened(
+        _seconds(message.heartbeat_interval),
+        _seconds(message.lease_ttl),
+        [ref_of(item) for item in message.lost],
+    )
+
+
+def _overwrite(policy: job.OverwritePolicy.ValueType) -> Overwrite:
+    return "always" if policy == job.OVERWRITE_POLICY_ALWAYS else "never"
+
+
+def _deadline(time_left: Duration, margin_s: float) -> float:
+    left = _seconds(time_left)
+    # A short lease keeps most of itself: the margin is never more than a quarter.
+    return time.monotonic() + left - min(margin_s, left / 4)
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
+
+
+def _time(timestamp: Timestamp) -> datetime:
+    return timestamp.ToDatetime(UTC)
+
+
+def _pack(raw: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=3).compress(raw)

@@ -1,0 +1,244 @@
+"""Walks: one directory listed, what has to be done with it reported.
+
+What becomes of an entry is decided by the pure functions `copy_entry` and `remove_entry`; the rest asks the engine and
+sends the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from wherry_worker.attempt import Attempt
+from wherry_worker.chunking import BatchBuilder, ChunkLimits
+from wherry_worker.engine.messages import (
+    Changed,
+    EntryBatch,
+    ListDirectory,
+    MakeDirectory,
+    Pair,
+    Problem,
+    Stat,
+    StatResult,
+    Unlink,
+    UnlinkResult,
+)
+from wherry_worker.engine.paths import join, parent
+from wherry_worker.engine.temporary import PREFIX
+from wherry_worker.engine_process import EngineTaskFailed
+from wherry_worker.engines import EngineHandle
+from wherry_worker.ports import Reports
+from wherry_worker.work import ChunkItem, Found, ItemFailure, LeaseRef, WalkCopy, WalkRemove
+
+#: Batches sent in one go before the queue's word is waited for; so many are kept for sending again.
+_BATCHES_IN_FLIGHT = 4
+
+
+class WalkFailed(Exception):
+    """The walk cannot be done; `problem` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.reason)
+        self.problem = problem
+
+
+def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder) -> None:
+    """Decides what a copy does with one entry of its directory."""
+    entry, there = pair.source, pair.destination
+    match entry.kind:
+        case _ if entry.name.startswith(PREFIX):
+            # Another copy's unfinished file, here because this directory is a destination too.
+            batch.skip(entry.name)
+        case "directory" if there is not None and there.kind != "directory":
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_DIRECTORY))
+        case "directory":
+            batch.add_directory(entry.name)
+        case "file" if there is not None and there.kind == "directory":
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_FILE))
+        case "file" if there is not None and walk.overwrite == "never" and there.size_bytes != entry.size_bytes:
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _EXISTS))
+        case "file":
+            item = ChunkItem(entry.name, "", entry.size_bytes, entry.modify_time_s, entry.mode)
+            batch.add_file(item)
+        case "symlink":
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _SYMLINK))
+        case "unlistable":
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, entry.problem or _UNLISTABLE))
+        case _:
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _SPECIAL))
+
+
+def remove_entry(pair: Pair, walk: WalkRemove, batch: BatchBuilder) -> None:
+    """Decides what a removal does with one entry of its directory. Links are removed, never followed."""
+    entry = pair.source
+    match entry.kind:
+        case "directory":
+            # It may be a link that the door shows as what it leads to: its own walk finds out before it lists.
+            batch.add_directory(entry.name)
+        case "unlistable":
+            batch.add_failure(entry.name, _failure(walk.path, pair, entry.problem or _UNLISTABLE))
+        case _:
+            batch.add_file(ChunkItem(entry.name, "", entry.size_bytes, entry.modify_time_s, entry.mode))
+
+
+async def walk_copy(
+    attempt: Attempt, engine: EngineHandle, walk: WalkCopy, reports: Reports, limits: ChunkLimits
+) -> None:
+    """Does a copy's walk. Raises WalkFailed, and what the engine and the reports raise."""
+    lease = attempt.lease
+    same_site = lease.source_site == lease.destination_site
+    if walk.root:
+        found = await attempt.first(engine, Stat("source", walk.source_path))
+        entry = found.entry if isinstance(found, StatResult) else None
+        if entry is None:
+            raise WalkFailed(_NOT_FOUND)
+        if entry.kind != "directory":
+            item = ChunkItem(_name(walk.source_path), "", entry.size_bytes, entry.modify_time_s, entry.mode)
+            await _copy_one_file(attempt, engine, walk, item, reports)
+            return
+        if not walk.recursive:
+            raise WalkFailed(_NOT_RECURSIVE)
+        if same_site and is_inside(walk.destination_path, walk.source_path):
+            raise WalkFailed(_INTO_ITSELF)
+    made = await attempt.first(
+        engine, MakeDirectory("destination", walk.destination_path, parents=walk.root, exist_ok=True)
+    )
+    new = isinstance(made, Changed) and made.changed
+    batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
+    listing = ListDirectory(walk.source_path, beside=None if new else walk.destination_path, after=walk.cursor or None)
+    sender = _Sender(reports, lease.ref)
+    async with aclosing(attempt.run(engine, listing)) as messages:
+        async for message in messages:
+            for pair in message.pairs if isinstance(message, EntryBatch) else ():
+                if batch.full:
+                    await sender.add(batch.take())
+                copy_entry(pair, walk, batch)
+    await sender.add(batch.take())
+    await sender.flush()
+
+
+async def walk_remove(
+    attempt: Attempt, engine: EngineHandle, walk: WalkRemove, reports: Reports, limits: ChunkLimits
+) -> None:
+    """Does a removal's walk. Raises as walk_copy."""
+    if walk.root and not walk.cursor:
+        found = await attempt.first(engine, Stat("source", walk.path))
+        entry = found.entry if isinstance(found, StatResult) else None
+        if entry is not None and entry.kind != "directory":
+            single = BatchBuilder("", limits, chunk_source_directory=parent(walk.path))
+            single.add_file(ChunkItem(_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
+            await reports.report(attempt.lease.ref, [single.take()])
+            return
+    if not walk.cursor:
+        # Servers refuse to unlink a real directory, which tells it from a link to one without any race.
+        unlinked = await attempt.first(engine, Unlink(walk.path))
+        what = unlinked.found if isinstance(unlinked, UnlinkResult) else "directory"
+        if what == "absent" and walk.root and attempt.lease.attempt <= 1:
+            raise WalkFailed(_NOTHING_TO_REMOVE)
+        if what != "directory":
+            await reports.report(attempt.lease.ref, [Found("", "", directories_done=1)])
+            return
+        if walk.root and not walk.recursive:
+            raise WalkFailed(_NOT_RECURSIVE_REMOVAL)
+    batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
+    sender = _Sender(reports, attempt.lease.ref)
+    async with aclosing(attempt.run(engine, ListDirectory(walk.path, after=walk.cursor or None))) as messages:
+        async for message in messages:
+            for pair in message.pairs if isinstance(message, EntryBatch) else ():
+                if batch.full:
+                    await sender.add(batch.take())
+                remove_entry(pair, walk, batch)
+    await sender.add(batch.take(remove_directory=True))
+    await sender.flush()
+
+
+async def list_for_caller(attempt: Attempt, engine: EngineHandle, path: str, reports: Reports) -> None:
+    """Lists a directory for somebody who waits; a file gives itself."""
+    sender = _Sender(reports, attempt.lease.ref)
+    after = ""
+    try:
+        async with aclosing(attempt.run(engine, ListDirectory(path))) as messages:
+            async for message in messages:
+                entries = [pair.source for pair in message.pairs] if isinstance(message, EntryBatch) else []
+                if entries:
+                    cursor = entries[-1].name
+                    await sender.add(Found(after, cursor, entries=tuple(entries)))
+                    after = cursor
+    except EngineTaskFailed as failed:
+        if not failed.problem.reason.endswith("NOT_A_DIRECTORY"):
+            raise
+        found = await attempt.first(engine, Stat("source", path))
+        if not isinstance(found, StatResult) or found.entry is None:
+            raise
+        await sender.add(Found("", found.entry.name, entries=(found.entry,), listed_kind=found.entry.kind))
+    await sender.flush()
+
+
+async def _copy_one_file(
+    attempt: Attempt, engine: EngineHandle, walk: WalkCopy, item: ChunkItem, reports: Reports
+) -> None:
+    above = parent(walk.destination_path)
+    await attempt.first(engine, MakeDirectory("destination", above, parents=True, exist_ok=True))
+    destination_name = _name(walk.destination_path)
+    renamed = destination_name if destination_name != item.name else ""
+    batch = BatchBuilder("", ChunkLimits(), parent(walk.source_path), above)
+    batch.add_file(ChunkItem(item.name, renamed, item.size_bytes, item.modify_time_s, item.mode))
+    await reports.report(attempt.lease.ref, [batch.take()])
+
+
+class _Sender:
+    """Sends batches a few at a time."""
+
+    def __init__(self, reports: Reports, ref: LeaseRef) -> None:
+        self._reports = reports
+        self._ref = ref
+        self._waiting: list[Found] = []
+
+    async def add(self, batch: Found) -> None:
+        self._waiting.append(batch)
+        if len(self._waiting) >= _BATCHES_IN_FLIGHT:
+            await self.flush()
+
+    async def flush(self) -> None:
+        waiting: Sequence[Found] = self._waiting
+        self._waiting = []
+        if waiting:
+            await self._reports.report(self._ref, waiting)
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Tells whether a path is a directory itself or lies in it."""
+    above = directory.rstrip("/") + "/"
+    return (path.rstrip("/") + "/").startswith(above)
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _failure(directory: str, pair: Pair, problem: Problem) -> ItemFailure:
+    return ItemFailure(0, join(directory, pair.source.name), problem, pair.source.size_bytes)
+
+
+_NOT_FOUND = Problem("SOURCE_NOT_FOUND", "There is no such file or directory at the source.", "user")
+_NOTHING_TO_REMOVE = Problem("NOT_FOUND", "There is no such file or directory.", "user")
+_NOT_RECURSIVE = Problem(
+    "SOURCE_IS_A_DIRECTORY", "The source is a directory.", "user", help="Ask for a recursive copy."
+)
+_NOT_RECURSIVE_REMOVAL = Problem("IS_A_DIRECTORY", "This is a directory.", "user", help="Ask for a recursive removal.")
+_INTO_ITSELF = Problem("DESTINATION_INSIDE_SOURCE", "A directory cannot be copied into itself.", "user")
+_IN_THE_WAY_OF_DIRECTORY = Problem(
+    "DESTINATION_NOT_A_DIRECTORY", "The destination has a file where a directory is to be made.", "user"
+)
+_IN_THE_WAY_OF_FILE = Problem(
+    "DESTINATION_IS_A_DIRECTORY", "The destination has a directory where a file is to be written.", "user"
+)
+_EXISTS = Problem(
+    "DESTINATION_EXISTS",
+    "The destination has another file of this name.",
+    "user",
+    help="Allow it to be overwritten, or copy elsewhere.",
+)
+_SYMLINK = Problem("SYMLINK_SKIPPED", "Symbolic links are not copied.", "user")
+_SPECIAL = Problem("SPECIAL_FILE_SKIPPED", "Devices, sockets and pipes are not copied.", "user")
+_UNLISTABLE = Problem("SOURCE_NAME_NOT_CARRIED", "The protocol cannot carry this name.", "user")

@@ -1,0 +1,213 @@
+"""What a worker is asked to do and what it answers, in the worker's own words.
+
+Paths and names are text with odd bytes as lone surrogates (engine/paths.py). translation.py makes these from the
+contracts' messages and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from wherry_worker.engine.messages import Entry, EntryKind, Overwrite, Problem
+
+#: At most so much of an attempt's log goes up.
+LOG_MAX_BYTES = 64 * 1024
+
+
+class WorkClass(Enum):
+    """How urgent a task is."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRef:
+    """A task, `jobs/{job}/tasks/{task}`, and the fence under which it is held."""
+
+    task: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkItem:
+    """A file of a chunk. `destination_name` is empty where it is the same as `name`."""
+
+    name: str
+    destination_name: str = ""
+    size_bytes: int = 0
+    modify_time_s: int = 0
+    mode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WalkCopy:
+    """List one directory of a copy and make it at the destination."""
+
+    source_path: str
+    destination_path: str
+    root: bool
+    recursive: bool
+    cursor: str
+    overwrite: Overwrite
+
+
+@dataclass(frozen=True, slots=True)
+class WalkRemove:
+    """List one directory of a removal."""
+
+    path: str
+    root: bool
+    recursive: bool
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyChunk:
+    """Copy a chunk of files; `done` has a bit for each item."""
+
+    source_directory: str
+    destination_directory: str
+    items: tuple[ChunkItem, ...]
+    done: bytes
+    overwrite: Overwrite
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveChunk:
+    """Remove a chunk of files."""
+
+    directory: str
+    items: tuple[ChunkItem, ...]
+    done: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveOneDirectory:
+    """Remove an empty directory."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeOneDirectory:
+    """Make a directory."""
+
+    path: str
+    parents: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenameOne:
+    """Rename within a site."""
+
+    path: str
+    new_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListOne:
+    """List a directory for somebody who waits."""
+
+    path: str
+
+
+Work = WalkCopy | WalkRemove | CopyChunk | RemoveChunk | RemoveOneDirectory | MakeOneDirectory | RenameOne | ListOne
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a task. `deadline` is this process's monotonic clock; `token` is a secret."""
+
+    ref: LeaseRef
+    deadline: float
+    token: str = field(repr=False)
+    work_class: WorkClass
+    user: str
+    source_site: str
+    destination_site: str
+    attempt: int
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease that goes on."""
+
+    ref: LeaseRef
+    deadline: float
+    token: str = field(repr=False)
+
+
+class Outcome(Enum):
+    """How an attempt ended; the contracts' Outcome says what each means."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """An item that failed: its place in the chunk, its whole path, why."""
+
+    index: int
+    path: str
+    problem: Problem
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """An item that was done in this attempt."""
+
+    index: int
+    size_bytes: int
+    checksum: str
+    duration_s: float
+    adopted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The result of a lease. `done` has a bit for each item of a chunk, earlier attempts' included."""
+
+    ref: LeaseRef
+    outcome: Outcome
+    problem: Problem | None = None
+    done: bytes = b""
+    files_done: int = 0
+    bytes_done: int = 0
+    failures: tuple[ItemFailure, ...] = ()
+    results: tuple[ItemResult, ...] = ()
+    retry_after_s: float = 0.0
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A batch of what a walk or a listing found; the contracts' ReportEntriesRequest says what each field means."""
+
+    after: str
+    cursor: str
+    chunks: tuple[tuple[ChunkItem, ...], ...] = ()
+    directories: tuple[str, ...] = ()
+    remove_directory: bool = False
+    entries: tuple[Entry, ...] = ()
+    failures: tuple[ItemFailure, ...] = ()
+    directories_done: int = 0
+    chunk_source_directory: str = ""
+    chunk_destination_directory: str = ""
+    listed_kind: EntryKind = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgress:
+    """How far a lease's attempt is."""
+
+    ref: LeaseRef
+    measured_at_s: float
+    transferred_bytes: int
+    files_done: int

@@ -1,0 +1,13 @@
+"""Waiting for what comes about by itself: a condition with a deadline, never a fixed sleep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def until(condition: Callable[[], object], within_s: float = 10) -> None:
+    """Returns once the condition holds; raises TimeoutError after `within_s`."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  # conditions lie in other processes and in code that has no event
+            await asyncio.sleep(0.005)

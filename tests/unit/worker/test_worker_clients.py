@@ -1,0 +1,382 @@
+"""The worker's clients against scripted services over real mTLS: what travels, and what each refusal becomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+import zstandard
+from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+from wherry.queue.v1 import job_service_pb2 as job_pb
+from wherry.queue.v1 import lease_service_pb2 as pb
+from wherry.queue.v1 import lease_service_pb2_grpc
+from wherry.site.v1 import site_service_pb2 as site_pb
+from wherry.site.v1 import site_service_pb2_grpc
+from wherry.type.v1 import entry_pb2
+from wherry_chassis.status import DOMAIN, make_status
+from wherry_chassis.tls import ServiceChannels, server_credentials
+from wherry_testing.pki import TestPki
+from wherry_worker import translation
+from wherry_worker.access import SiteAccess
+from wherry_worker.engine.messages import Entry, Problem
+from wherry_worker.engine.paths import to_text
+from wherry_worker.ports import (
+    CredentialRefused,
+    LeaseLost,
+    QueueUnavailable,
+    SettlementRefused,
+    SiteSessionExpired,
+    SiteUnavailable,
+)
+from wherry_worker.queue_client import QueueClient
+from wherry_worker.site_client import SiteClient
+from wherry_worker.work import (
+    ChunkItem,
+    CopyChunk,
+    Found,
+    ItemFailure,
+    ItemResult,
+    LeaseRef,
+    ListOne,
+    MakeOneDirectory,
+    Outcome,
+    RemoveChunk,
+    RemoveOneDirectory,
+    RenameOne,
+    Settlement,
+    TaskProgress,
+    WalkCopy,
+    WalkRemove,
+    Work,
+    WorkClass,
+)
+
+REF = LeaseRef("jobs/j-1/tasks/7", 3)
+Refusal = Callable[[], Awaitable[None]]
+
+
+class Services(lease_service_pb2_grpc.LeaseServiceServicer, site_service_pb2_grpc.CredentialServiceServicer):
+    """Answers as the test says and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.said: list[pb.StreamLeasesRequest] = []
+        self.down: list[pb.StreamLeasesResponse] = []
+        self.settled: list[pb.SettleLeasesRequest] = []
+        self.reported: list[pb.ReportEntriesRequest] = []
+        self.asked: list[site_pb.FetchCredentialsRequest] = []
+        self.credentials = site_pb.FetchCredentialsResponse()
+        self.refusals: list[tuple[grpc.StatusCode, str, dict[str, str]]] = []
+
+    async def _refuse(self, context: Any) -> None:
+        if self.refusals:
+            code, reason, metadata = self.refusals.pop(0)
+            info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+            await context.abort_with_status(make_status(code, "refused", [info]))
+
+    async def StreamLeases(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.StreamLeasesResponse]:  # noqa: N802  # the contract's name
+        self.said.append(await anext(aiter(request_iterator)))
+        await self._refuse(context)
+        for message in self.down:
+            yield message
+        async for request in request_iterator:
+            self.said.append(request)
+
+    async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:  # noqa: N802  # as above
+        await self._refuse(context)
+        self.settled.append(request)
+        answers = [
+            pb.SettlementAnswer(lease=item.lease, status=pb.SETTLEMENT_STATUS_ACCEPTED) for item in request.settlements
+        ]
+        return pb.SettleLeasesResponse(answers=answers)
+
+    async def ReportEntries(self, request_iterator: Any, context: Any) -> pb.ReportEntriesResponse:  # noqa: N802  # as above
+        async for request in request_iterator:
+            self.reported.append(request)
+            await self._refuse(context)
+        return pb.ReportEntriesResponse(cursor=self.reported[-1].cursor)
+
+    async def FetchCredentials(self, request: Any, context: Any) -> site_pb.FetchCredentialsResponse:  # noqa: N802  # as above
+        self.asked.append(request)
+        await self._refuse(context)
+        return self.credentials
+
+
+@pytest.fixture
+async def services(pki: TestPki) -> AsyncIterator[tuple[Services, QueueClient, SiteClient]]:
+    services = Services()
+    server = grpc.aio.server()
+    lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(services, server)
+    site_service_pb2_grpc.add_CredentialServiceServicer_to_server(services, server)
+    port = server.add_secure_port("localhost:0", server_credentials(pki.material("queue")))
+    await server.start()
+    channels = ServiceChannels([f"localhost:{port}"], pki.material("worker"))
+    yield services, QueueClient(channels, "worker-1", "1.0"), SiteClient(channels)
+    await channels.close()
+    await server.stop(None)
+
+
+Wired = tuple[Services, QueueClient, SiteClient]
+
+
+def lease_message(**work: Any) -> pb.Lease:
+    message = pb.Lease(
+        lease=pb.LeaseRef(task=REF.task, fence=REF.fence),
+        lease_token="token",
+        work_class=pb.WORK_CLASS_INTERACTIVE,
+        user="users/1",
+        source_site="sites/a",
+        attempt=2,
+        **work,
+    )
+    message.time_left.FromSeconds(20)
+    return message
+
+
+async def test_a_stream_carries_leases_renewals_cancels_and_a_drain(services: Wired) -> None:
+    scripted, queue, _ = services
+    opened = pb.StreamOpened(lost=[pb.LeaseRef(task=REF.task, fence=1)])
+    opened.heartbeat_interval.FromSeconds(10)
+    opened.lease_ttl.FromSeconds(30)
+    rest = pb.StreamLeasesResponse(leases=[lease_message(list=pb.ListWork(path=b"/p\xff"))])
+    rest.renewed.add(lease=pb.LeaseRef(task=REF.task, fence=3), lease_token="new").time_left.FromSeconds(8)
+    rest.cancelled.add(lease=pb.LeaseRef(task=REF.task, fence=2), reason="JOB_CANCELLED")
+    rest.drain_grace.FromSeconds(60)
+    scripted.down = [pb.StreamLeasesResponse(opened=opened), rest]
+    before = time.monotonic()
+    async with queue.stream([REF]) as stream:
+        events = aiter(stream.events())
+        first, second = await anext(events), await anext(events)
+        await stream.capacity(2, 3)
+        await stream.progress([TaskProgress(REF, 1000.5, 10, 1)])
+        await stream.drain()
+        (lease,) = second.leases
+        assert first.opened is not None
+        assert (first.opened.heartbeat_s, first.opened.ttl_s) == (10, 30)
+        assert list(first.opened.lost) == [LeaseRef(REF.task, 1)]
+        assert (lease.ref, lease.work, lease.work_class) == (REF, ListOne("/p\udcff"), WorkClass.INTERACTIVE)
+        assert (lease.destination_site, lease.token, lease.attempt) == ("sites/a", "token", 2)
+        assert before + 16 < lease.deadline < time.monotonic() + 20  # some time is kept back
+        assert second.renewed[0].token == "new"
+        assert before + 4 < second.renewed[0].deadline < time.monotonic() + 7
+        assert list(second.cancelled) == [(LeaseRef(REF.task, 2), "JOB_CANCELLED")]
+        assert second.drain_grace_s == 60
+    assert scripted.said[0].open.worker == "worker-1"
+    assert [held.fence for held in scripted.said[0].open.held] == [3]
+
+
+async def test_work_that_this_release_cannot_read_is_given_back(services: Wired) -> None:
+    scripted, queue, _ = services
+    garbage = pb.CopyFilesWork(chunk=pb.EntryChunk(payload=b"no chunk"))
+    leases = [lease_message(), lease_message(copy_files=garbage), lease_message(list=pb.ListWork(path=b"/"))]
+    scripted.down = [pb.StreamLeasesResponse(leases=leases)]
+    async with queue.stream([]) as stream:
+        event = await anext(aiter(stream.events()))
+    assert [lease.work for lease in event.leases] == [ListOne("/")]
+    assert [item.outcome for item in scripted.settled[0].settlements] == [pb.OUTCOME_RETURNED] * 2
+
+
+async def test_a_stream_that_breaks_says_so(services: Wired) -> None:
+    scripted, queue, _ = services
+    scripted.refusals = [(grpc.StatusCode.UNAVAILABLE, "MAX_AGE", {})]
+    async with queue.stream([]) as stream:
+        with pytest.raises(QueueUnavailable):
+            await anext(aiter(stream.events()))
+
+
+async def test_settlements_travel_with_all_they_say(services: Wired) -> None:
+    scripted, queue, _ = services
+    problem = Problem("REASON", "words", "destination_site", retryable=True, help="do")
+    settlement = Settlement(
+        REF,
+        Outcome.RETURNED,
+        problem,
+        done=b"\x05",
+        files_done=2,
+        bytes_done=14,
+        failures=(ItemFailure(1, "/d/odd\udcff", problem, 7),),
+        results=(ItemResult(0, 7, "0bcb02fc", 1.5, adopted=True),),
+        retry_after_s=2.5,
+        log="a line",
+    )
+    assert await queue.settle([settlement]) == {REF}
+    (sent,) = scripted.settled[0].settlements
+    assert (sent.outcome, sent.done, sent.files_done, sent.bytes_done) == (pb.OUTCOME_RETURNED, b"\x05", 2, 14)
+    assert (sent.failure.reason, sent.failure.party) == ("REASON", entry_pb2.PARTY_DESTINATION_SITE)
+    assert (sent.failure.retryable, sent.failure.help, sent.log) == (True, "do", "a line")
+    assert (sent.failures[0].raw_path, sent.failures[0].index) == (b"/d/odd\xff", 1)
+    assert sent.failures[0].path == "/d/odd\N{REPLACEMENT CHARACTER}"
+    assert sent.retry_after.ToTimedelta().total_seconds() == 2.5
+    (result,) = pb.ChunkResults.FromString(zstandard.ZstdDecompressor().decompress(sent.results)).results
+    assert (result.size_bytes, result.adopted) == (7, True)
+    assert (result.checksum.algorithm, result.checksum.value) == ("adler32", "0bcb02fc")
+
+
+async def test_an_unfit_settlement_is_told_from_an_unreachable_queue(services: Wired) -> None:
+    scripted, queue, _ = services
+    scripted.refusals = [
+        (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS", {}),
+        (grpc.StatusCode.UNAVAILABLE, "X", {}),
+    ]
+    with pytest.raises(SettlementRefused):
+        await queue.settle([Settlement(REF, Outcome.COMPLETED)])
+    with pytest.raises(QueueUnavailable):
+        await queue.settle([Settlement(REF, Outcome.COMPLETED)])
+
+
+async def test_batches_are_reported_again_from_the_first_after_a_break(services: Wired) -> None:
+    scripted, queue, _ = services
+    scripted.refusals = [(grpc.StatusCode.UNAVAILABLE, "RESTART", {})]
+    batches = [
+        Found("", "b", ((ChunkItem("a\udcff", "new", 5, 6, 0o644),),), ("b",), directories_done=1),
+        Found("b", "c", failures=(ItemFailure(0, "/c", Problem("WHY", "")),), remove_directory=True),
+    ]
+    await queue.report(REF, batches)
+    assert [request.cursor for request in scripted.reported[-2:]] == [b"b", b"c"]
+    first, second = scripted.reported[-2:]
+    assert translation.unpack_chunk(first.chunks[0]) == batches[0].chunks[0]
+    assert (first.chunks[0].entry_count, first.chunks[0].total_bytes) == (1, 5)
+    assert (first.after, list(first.directories), first.directories_done) == (b"", [b"b"], 1)
+    assert (second.remove_directory, second.failures[0].failure.reason) == (True, "WHY")
+
+
+async def test_a_listings_entries_travel_with_their_names_whole(services: Wired) -> None:
+    scripted, queue, _ = services
+    entries = (Entry("ä", "directory", 0, 9, 0o755), Entry("odd\udcff", "unlistable", problem=Problem("WHY", "words")))
+    await queue.report(REF, [Found("", "odd\udcff", entries=entries)])
+    first, second = scripted.reported[0].entries
+    assert (first.name, first.raw_name, first.kind, first.mode) == ("ä", b"", entry_pb2.ENTRY_KIND_DIRECTORY, 0o755)
+    assert first.modify_time.seconds == 9
+    assert (second.raw_name, second.kind, second.failure.reason) == (b"odd\xff", entry_pb2.ENTRY_KIND_UNLISTABLE, "WHY")
+
+
+@pytest.mark.row("W2")
+async def test_a_report_for_a_lost_lease_is_told_as_such(services: Wired) -> None:
+    scripted, queue, _ = services
+    scripted.refusals = [(grpc.StatusCode.FAILED_PRECONDITION, "LEASE_LOST", {})]
+    with pytest.raises(LeaseLost):
+        await queue.report(REF, [Found("", "a")])
+
+
+def credential(proxy: bytes = b"PEM") -> site_pb.SiteCredential:
+    message = site_pb.SiteCredential(
+        site="sites/a",
+        endpoints=[site_pb.Endpoint(scheme="gsiftp", host="h", port=2811)],
+        certificate_authorities=[site_pb.CertificateAuthority(certificate_pem="CA", namespaces=["/O=x/*"])],
+        credential_id="c1",
+        proxy_pem=proxy,
+    )
+    message.expire_time.FromSeconds(1_000)
+    return message
+
+
+async def test_credentials_come_whole_or_stay_as_they_are_held(services: Wired) -> None:
+    scripted, _, sites = services
+    scripted.credentials.sites.append(credential())
+    (access,) = await sites.fetch("token", [])
+    assert (access.proxy_pem, access.credential_id, access.endpoints[0].root_path) == (b"PEM", "c1", "/")
+    assert access.authorities[0].namespaces == ("/O=x/*",)
+    assert access.expires is not None
+    assert access.expires.timestamp() == 1_000
+    scripted.credentials.sites[0].CopyFrom(credential(b""))
+    assert await sites.fetch("token", [access]) == [access]
+    assert [list(request.have) for request in scripted.asked] == [[], ["c1"]]
+    with pytest.raises(CredentialRefused):
+        await sites.fetch("token", [replace(access, credential_id="another")])
+
+
+@pytest.mark.row("S6", missing="the site service's side")
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, "LEASE_TOKEN_INVALID", CredentialRefused),
+        (grpc.StatusCode.PERMISSION_DENIED, "LEASE_SUPERSEDED", CredentialRefused),
+        (grpc.StatusCode.FAILED_PRECONDITION, "SITE_SESSION_EXPIRED", SiteSessionExpired),
+        (grpc.StatusCode.UNAVAILABLE, "DOWN", SiteUnavailable),
+    ],
+)
+async def test_each_refusal_of_credentials_is_told_apart(
+    services: Wired, code: grpc.StatusCode, reason: str, error: type[Exception]
+) -> None:
+    scripted, _, sites = services
+    scripted.refusals = [(code, reason, {"site": "sites/a"})]
+    with pytest.raises(error) as refused:
+        await sites.fetch("secret token", [])
+    assert "secret" not in str(refused.value)
+
+
+CHUNK = translation.pack_chunk([ChunkItem("f", "", 1, 2, 3)])
+ITEMS = (ChunkItem("f", "", 1, 2, 3),)
+WORKS: Sequence[tuple[dict[str, Any], Work]] = [
+    (
+        {
+            "walk_copy": pb.WalkCopyWork(
+                source_path=b"/a", destination_path=b"/b", root=True, recursive=True, cursor=b"c"
+            )
+        },
+        WalkCopy("/a", "/b", root=True, recursive=True, cursor="c", overwrite="never"),
+    ),
+    (
+        {"walk_remove": pb.WalkRemoveWork(path=b"/a", root=True, cursor=b"\xff")},
+        WalkRemove("/a", root=True, recursive=False, cursor="\udcff"),
+    ),
+    (
+        {
+            "copy_files": pb.CopyFilesWork(
+                source_directory=b"/a",
+                destination_directory=b"/b",
+                chunk=CHUNK,
+                done=b"\x01",
+                overwrite=job_pb.OVERWRITE_POLICY_ALWAYS,
+            )
+        },
+        CopyChunk("/a", "/b", ITEMS, b"\x01", "always"),
+    ),
+    ({"remove_files": pb.RemoveFilesWork(directory=b"/a", chunk=CHUNK)}, RemoveChunk("/a", ITEMS, b"")),
+    ({"remove_directory": pb.RemoveDirectoryWork(path=b"/a")}, RemoveOneDirectory("/a")),
+    ({"make_directory": pb.MakeDirectoryWork(path=b"/a", parents=True)}, MakeOneDirectory("/a", parents=True)),
+    ({"rename": pb.RenameWork(source_path=b"/a", destination_path=b"/b")}, RenameOne("/a", "/b")),
+    ({"list": pb.ListWork(path=b"/a")}, ListOne("/a")),
+]
+
+
+@pytest.mark.parametrize(("message", "work"), WORKS, ids=[next(iter(message)) for message, _ in WORKS])
+def test_every_kind_of_work_is_understood(message: dict[str, Any], work: Work) -> None:
+    assert translation.lease_of(lease_message(**message), 3).work == work
+
+
+def test_every_kind_of_work_that_the_contract_has_is_tested() -> None:
+    assert {field.name for field in pb.Lease.DESCRIPTOR.oneofs_by_name["work"].fields} == {
+        next(iter(m)) for m, _ in WORKS
+    }
+
+
+@given(st.lists(st.tuples(st.binary(max_size=255), st.integers(0, 2**62), st.integers(0, 0o7777)), max_size=100))
+def test_chunks_keep_every_byte_and_stay_within_the_contracts_bound(files: list[tuple[bytes, int, int]]) -> None:
+    items = tuple(ChunkItem(to_text(name), "", size, 0, mode) for name, size, mode in files)
+    items = tuple(item for item in items if sum(i.size_bytes for i in items) < 2**63)
+    packed = translation.pack_chunk(items)
+    assert translation.unpack_chunk(packed) == items
+    assert len(packed.payload) <= 262144
+
+
+def test_a_payload_that_would_unpack_to_too_much_is_refused() -> None:
+    bomb = zstandard.ZstdCompressor().compress(b"\0" * (9 << 20))
+    with pytest.raises(ValueError, match="too large"):
+        translation.unpack_chunk(pb.EntryChunk(payload=bomb))
+
+
+def test_a_short_lease_keeps_most_of_itself() -> None:
+    message = lease_message(list=pb.ListWork(path=b"/"))
+    message.time_left.FromMilliseconds(400)
+    left = translation.lease_of(message, 3).deadline - time.monotonic()
+    assert 0.25 < left <= 0.3
+
+
+def test_what_a_site_gave_is_not_shown() -> None:
+    assert "SECRET" not in repr(SiteAccess("sites/a", (), (), "c", None, b"SECRET"))
