@@ -401,9 +401,9 @@ async def test_bytes_that_are_done_are_not_counted_as_moving_too(queue: QueueSer
         chunk = await worker.lease()
         size_bytes = chunk.copy_files.chunk.total_bytes
         await worker.progress(chunk, size_bytes)
-        async with asyncio.timeout(DEADLINE_S):
-            while (await jobs.GetJob(request, metadata=queue.as_user())).progress.bytes_moving < size_bytes:
-                await asyncio.sleep(0.05)
+        watch = jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), metadata=queue.as_user())
+        while (await next_of(watch)).job.progress.bytes_moving < size_bytes:
+            pass
         files = chunk.copy_files.chunk.entry_count
         await worker.settle(chunk, done=bytes([(1 << files) - 1]), files_done=files, bytes_done=size_bytes)
         progress = (await jobs.GetJob(request, metadata=queue.as_user())).progress
