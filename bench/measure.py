@@ -1,29 +1,39 @@
-"""What a benchmark is, and what it gives.
+"""What a benchmark is, and what it returns.
 
-A benchmark is a function without arguments, registered in a group, that gives measurements one by one:
+A benchmark is a function, plain or async, that is registered in a group:
 
     @benchmark("first")
-    def copies() -> Iterator[Measurement]:
-        ours_s, theirs_s = ...
-        yield Measurement("copy_rate", files / ours_s, "files/s", "globus-url-copy", files / theirs_s)
+    async def copy(bench: Bench) -> list[Measurement]:
+        ours_s, peer_s = ...
+        return [Measurement("copy_rate", files / ours_s, "files/s", Peer("globus-url-copy", files / peer_s))]
 
-It may also be async, and then returns them. Each measurement names the peer that did the same work in the same run, on
-the same machine: a number alone says little, and a peer of another day nothing.
+Each measurement names the peer that did the same work in the same run, on the same machine: a number alone says little,
+and a peer of another day nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from pathlib import Path
+from typing import Literal
 
 Direction = Literal["at_least", "at_most"]
 
 
 class BenchmarkError(Exception):
     """A benchmark that cannot be run or measured; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who did the same work beside us, and how it did, in the unit of the measurement."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +44,26 @@ class Measurement:
         name: unique among all; what `targets.toml` names.
         value: in `unit`, as `files/s`, `MB/s`, `s`, `tasks/s`.
         peer: who did the same work in the same run; None only where there is nobody to compare with.
-        peer_value: how the peer did, in `unit`.
-        more_is_better: False for times.
     """
 
     name: str
     value: float
     unit: str
-    peer: str | None = None
-    peer_value: float | None = None
-    more_is_better: bool = True
+    peer: Peer | None = None
 
     @property
     def ratio(self) -> float | None:
-        """How many times as good as the peer: above 1 is better, whichever way the unit runs. None without a peer."""
-        if self.peer_value is None:
-            return None
-        return self.value / self.peer_value if self.more_is_better else self.peer_value / self.value
+        """Ours over the peer's; None without a peer."""
+        return None if self.peer is None else self.value / self.peer.value
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a measurement has to reach.
+    """What a measurement has to reach: a ratio to its peer, or a value where there is no peer.
 
     Attributes:
-        ratio: of a measurement to its peer as above, or the bare value of one without a peer.
-        direction: whether to stay above or below it.
+        ratio: of ours over the peer's (or the bare value).
+        direction: `at_least` where more is better, `at_most` where less is.
     """
 
     ratio: float
@@ -71,8 +75,20 @@ class Target:
         return reached >= self.ratio if self.direction == "at_least" else reached <= self.ratio
 
 
-Function = Callable[[], Iterable[Measurement] | Awaitable[Iterable[Measurement]]]
-_F = TypeVar("_F", bound=Function)
+@dataclass(frozen=True)
+class Bench:
+    """What a benchmark is given.
+
+    Attributes:
+        folder: empty, its own, deleted afterwards.
+        say: prints a line about what is being done.
+    """
+
+    folder: Path
+    say: Callable[[str], None]
+
+
+Function = Callable[[Bench], Sequence[Measurement] | Awaitable[Sequence[Measurement]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +99,26 @@ class Benchmark:
     group: str
     function: Function
 
-    def run(self) -> Iterator[Measurement]:
-        """Runs it; gives each measurement as soon as it has been made.
+    async def run(self, bench: Bench) -> Sequence[Measurement]:
+        """Runs it.
 
         Raises:
-            BenchmarkError: it gave nothing.
+            BenchmarkError: it returned nothing, or what is no measurement.
         """
-        answer = self.function()
-        if inspect.iscoroutine(answer):
-            answer = cast("Iterable[Measurement]", asyncio.run(answer))
-        given = 0
-        for found in cast("Iterable[Measurement]", answer):
-            given += 1
-            yield found
-        if not given:
-            raise BenchmarkError(f"{self.name} gave no measurement")
+        answer = self.function(bench)
+        measured = list(await answer if inspect.isawaitable(answer) else answer)
+        if not measured or not all(isinstance(found, Measurement) for found in measured):
+            raise BenchmarkError(f"{self.name} returned no measurements")
+        return measured
 
 
 _registered: dict[str, Benchmark] = {}
 
 
-def benchmark(group: str) -> Callable[[_F], _F]:
+def benchmark(group: str) -> Callable[[Function], Function]:
     """Registers a function under its own name in a group, as `first`."""
 
-    def register(function: _F) -> _F:
+    def register(function: Function) -> Function:
         name = function.__name__
         if name in _registered or name == group:
             raise BenchmarkError(f"there is a benchmark or group {name} already")
@@ -131,3 +143,15 @@ def chosen(only: Sequence[str], known: Sequence[Benchmark]) -> list[Benchmark]:
     if unknown := [word for word in only if word not in words]:
         raise BenchmarkError(f"no such benchmark or group: {', '.join(unknown)}; there are {', '.join(sorted(words))}")
     return [found for found in known if not only or found.name in only or found.group in only]
+
+
+async def seconds_of(work: Callable[[], Awaitable[object]], *, repeat: int = 5, warm_up: int = 1) -> float:
+    """Returns the median time of `work` in seconds, over `repeat` runs after `warm_up` unmeasured ones."""
+    for _ in range(warm_up):
+        await work()
+    times_s = []
+    for _ in range(repeat):
+        started_s = time.perf_counter()
+        await work()
+        times_s.append(time.perf_counter() - started_s)
+    return statistics.median(times_s)

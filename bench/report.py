@@ -35,16 +35,15 @@ def load_targets(file: Path) -> dict[str, Target]:
 
 
 def as_data(measurements: Sequence[Measurement], targets: Mapping[str, Target]) -> list[dict[str, Any]]:
-    """Returns what `results.json` holds: name, value, unit, peer, ratio, target, met; null where there is none."""
+    """Returns what `results.json` holds: name, value, unit, peer, target, met; null where there is none."""
     return [
         {
             "name": found.name,
-            "value": round(found.value, 4),
+            "value": found.value,
             "unit": found.unit,
             "peer": None
-            if found.peer is None or found.peer_value is None
-            else {"name": found.peer, "value": round(found.peer_value, 4)},
-            "ratio": None if found.ratio is None else round(found.ratio, 3),
+            if found.peer is None
+            else {"name": found.peer.name, "value": found.peer.value, "ratio": found.ratio},
             "target": None if target is None else {"ratio": target.ratio, "direction": target.direction},
             "met": None if target is None else target.met_by(found),
         }
@@ -74,8 +73,8 @@ def show(measurements: Sequence[Measurement], targets: Mapping[str, Target], con
             escape(found.name),
             _number(found.value),
             escape(found.unit),
-            escape(found.peer or ""),
-            "" if found.peer_value is None else _number(found.peer_value),
+            escape(found.peer.name) if found.peer else "",
+            _number(found.peer.value) if found.peer else "",
             f"{found.ratio:.2f}" if found.ratio is not None else "",
             _verdict(found, target),
         )

@@ -50,7 +50,7 @@ class MaterialFiles:
         self._seen = self._stamps()
         self._material = self._read()
 
-    def latest(self) -> Material:
+    def current(self) -> Material:
         """Returns the material; the same object until the files have changed to another set that is whole."""
         with self._lock:  # servers ask from a thread of their own
             stamps = self._stamps()
@@ -66,20 +66,6 @@ class MaterialFiles:
                 self._material = found
                 logger().info("tls_material_reloaded", file=str(self._files[0]))
             return self._material
-
-    def current(self) -> Material:
-        """Returns the material: the same object until the files have changed and hold a good set again."""
-        stamps = self._stamps()
-        if stamps == self._seen:
-            return self._material
-        self._seen = stamps
-        try:
-            self._material = self._read()
-        except (OSError, ValueError) as error:
-            logger().error("tls_material_refused", file=str(self._files[0]), error=str(error))
-        else:
-            logger().info("tls_material_reloaded", file=str(self._files[0]))
-        return self._material
 
     def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
         stamps: list[tuple[int, int] | None] = []
@@ -106,14 +92,14 @@ class MaterialFiles:
 
 def server_credentials(files: MaterialFiles) -> grpc.ServerCredentials:
     """Returns credentials that demand a client certificate of our CA and follow the files at the next handshake."""
-    served = files.latest()
+    served = files.current()
 
     def configuration(material: Material) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(material.key, material.chain)], material.ca)
 
     def fetch() -> Any:  # None means "as before", which the stubs do not know
         nonlocal served
-        if (material := files.latest()) is served:
+        if (material := files.current()) is served:
             return None
         served = material
         return configuration(material)
@@ -138,7 +124,7 @@ class ServiceChannels:
 
     def get(self) -> grpc.aio.Channel:
         """Returns the channel to the current replica."""
-        material = self._files.latest()
+        material = self._files.current()
         address = self._addresses[self._index]
         known = self._channels.get(address)
         if known is not None and known[0] is material:

@@ -175,6 +175,7 @@ def test_a_host_certificate_near_its_end_is_renewed_with_the_same_key(fresh: Pat
     assert _install(fresh) == []
 
 
+@pytest.mark.row("B1")
 def test_wrong_modes_and_foreign_authorities_are_put_right(fresh: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     (state / "authorities/users/ca_key.pem").chmod(0o644)

@@ -1,0 +1,12 @@
+"""Plugins of all tests; fixtures live in `tests/support/wherry_testing`."""
+
+from __future__ import annotations
+
+pytest_plugins = [
+    "wherry_testing.rows",
+    "wherry_testing.logging_fixtures",
+    "wherry_testing.pki_fixtures",
+    "wherry_testing.site_fixtures",
+    "wherry_testing.postgres_fixtures",
+    "wherry_testing.deployment_fixtures",
+]
