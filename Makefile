@@ -3,7 +3,7 @@
 .PHONY: help setup demo test check bench mutants acceptance
 BIN := .venv/bin
 CONTRACTS := protos/gen/wherry/contracts.binpb
-SOURCES := protos/hatch_build.py services client deploy endpoint-kit bench tests
+SOURCES := services client deploy endpoint-kit bench tests
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -18,13 +18,13 @@ test: ## All tests (ARGS='-k name' and the like go to pytest)
 	@deploy/setup.sh --tests && $(BIN)/pytest $(ARGS)
 
 check: ## Style, types, who may import whom, contracts and what they must not break
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy $(SOURCES) && $(BIN)/lint-imports && $(BIN)/buf lint $(CONTRACTS) --config protos/buf.yaml && $(BIN)/buf breaking $(CONTRACTS) --against protos/baseline.binpb --config protos/buf.yaml
+	@deploy/setup.sh --tests && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy $(SOURCES) && $(BIN)/lint-imports && $(BIN)/buf lint $(CONTRACTS) --config protos/buf.yaml && $(BIN)/buf breaking $(CONTRACTS) --against protos/baseline.binpb --config protos/buf.yaml
 
 bench: ## Measures against peers on the same work (ONLY=first for one group)
 	@deploy/setup.sh --tests && PYTHONPATH=tests/support:tests/fakes $(BIN)/python -m bench $(ONLY)
 
 mutants: ## Sabotages the code, patch by patch; a test must notice each (ONLY=name for one)
-	@PYTHONPATH=tests/support $(BIN)/python -m wherry_testing.mutants $(if $(ONLY),--only '$(ONLY)')
+	@deploy/setup.sh --tests && PYTHONPATH=tests/support $(BIN)/python -m wherry_testing.mutants $(if $(ONLY),--only '$(ONLY)')
 
 acceptance: ## Every acceptance row with its tests and their last result
 	@PYTHONPATH=tests/support $(BIN)/python -m wherry_testing.acceptance

@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class ContractsBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # the plugin base is generic only in stubs
+class ContractsBuildHook(BuildHookInterface[Any]):
     """Runs protoc before every build, editable ones too, so that generated code is never committed."""
 
     PLUGIN_NAME = "custom"
@@ -30,14 +30,13 @@ class ContractsBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # the p
 
 def generate(root: Path, gen: Path) -> None:
     """Writes the generated tree of the contracts under `root` to `gen`; raises RuntimeError when protoc refuses."""
-    grpc_tools = importlib.import_module("grpc_tools")
     protoc = importlib.import_module("grpc_tools.protoc")
     google_api = importlib.import_module("google.api")
     validation = gen / "validate.binpb"
     validation.write_bytes(_validation_descriptors())
     includes = [
         f"-I{root}",
-        f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
+        f"-I{Path(importlib.import_module('grpc_tools').__path__[0]) / '_proto'}",
         f"-I{Path(next(iter(google_api.__path__))).parent.parent}",
         f"--descriptor_set_in={validation}",
     ]

@@ -13,6 +13,8 @@ from wherry_queue.states import CHUNKS, DIRECTORY_WORK, WALKS, Outcome, TaskKind
 MAX_LAPSES = 10
 """A task whose workers keep dying is given up: it may be what kills them."""
 SIGN_IN_REASON = "SITE_SESSION_EXPIRED"
+SIGN_IN_LOOK_S = 5.0
+"""How long a task whose user has to sign in rests before it is tried again; at once would be a busy loop."""
 NEVER_RETRIED = frozenset({TaskKind.LIST})
 """Nobody waits for a listing any more once its worker has failed; the caller asks again."""
 
@@ -168,7 +170,7 @@ def decide(task: TaskFacts, settlement: Settlement, *, job_cancelled: bool, poli
             return replace(
                 kept,
                 state=TaskState.DELAYED,
-                delay_s=settlement.retry_after_s,
+                delay_s=max(settlement.retry_after_s, SIGN_IN_LOOK_S if signed_out else 0.0),
                 tries=task.tries,
                 failure=settlement.failure,
                 sign_in_needed=signed_out or None,

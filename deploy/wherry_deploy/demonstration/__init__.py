@@ -1,0 +1,1 @@
+"""Two sites and a whole deployment on this machine, and a directory copied from one site to the other."""

@@ -1,0 +1,191 @@
+"""The commented `buildout.toml` and the `client.toml` that `wherry-buildout init` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from wherry_deploy.authority import subject
+
+ROLES = {
+    "user-service": "user",
+    "site": "site",
+    "queue": "queue",
+    "worker": "worker",
+    "operator": "operator",
+    "client": "client",
+}
+"""Role of `[access.roles]` → host (common name) of the certificate that `init` makes for it."""
+SERVICES = ("user", "site", "queue")
+
+
+@dataclass(frozen=True)
+class MailChoice:
+    """Where the deployment hands in its mail."""
+
+    host: str = "localhost"
+    port: int = 25
+    security: str = "none"
+    sender: str = "wherry@localhost"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What differs from one new deployment to the next.
+
+    Attributes:
+        name: of the deployment; stands in its certificates.
+        ports: of the user, the site and the queue service.
+        host: the name or address under which the services listen and are reached.
+        databases: SQLAlchemy URL (or `env:`, `file:`) by service; SQLite in the deployment's folder where not given.
+        worker_processes: how many workers run on this machine.
+        allow_networks: private networks in which sites may lie.
+        mail: where mail is handed in.
+        further_names: DNS names and addresses for the certificates, beside this machine's own.
+    """
+
+    name: str = "wherry"
+    ports: tuple[int, int, int] = (50051, 50052, 50053)
+    host: str = "localhost"
+    databases: dict[str, str] = field(default_factory=dict)
+    worker_processes: int = 1
+    allow_networks: Sequence[str] = ()
+    mail: MailChoice = MailChoice()
+    further_names: Sequence[str] = ()
+
+    def address(self, service: str) -> str:
+        """Returns `host:port` of a service."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.ports[SERVICES.index(service)]}"
+
+    def database(self, service: str) -> str:
+        """Returns where a service keeps its rows."""
+        return self.databases.get(service, f"sqlite:///data/{service}.db")
+
+
+def buildout_text(choices: Choices) -> str:
+    """Returns a `buildout.toml`; all paths in it are relative to the file."""
+    roles = "\n".join(f"{role} = [{_quoted(subject(choices.name, host))}]" for role, host in ROLES.items())
+    services = "\n".join(_service(choices, service) for service in SERVICES)
+    mail = choices.mail
+    return f"""\
+# One Wherry deployment. Every process reads this file and takes its own part.
+# After a change: wherry-buildout check, then restart. Unknown keys are errors; what is commented out shows the default.
+# Paths are relative to this file. Secrets stand here by reference only: env:NAME or file:PATH.
+
+[deployment]
+# Stands in the certificates that `wherry-buildout init` makes.
+name = {_quoted(choices.name)}
+# The authorities by whose certificates the deployment's own hosts are believed. The sites' are theirs, not ours.
+ca = "trust/ca.pem"
+
+# The services. `listen` has an address for each replica; where others reach them differently, `address` says how.
+# `database` is an SQLAlchemy URL: SQLite for one machine (and one replica), or postgresql+psycopg://USER@HOST/NAME;
+# one with a password in it by reference.
+{services}
+# The workers of this machine: they lease tasks and drive the sites' doors. They never see a payload byte.
+[worker]
+processes = {choices.worker_processes}
+certificate = "trust/worker.pem"
+key = "trust/worker.key"
+# A folder of the workers' own; credentials lie there, one task's at a time, while an engine lives.
+state = "data/worker"
+# interactive = 2                  # places for listings and the like; bulk work never takes them
+# bulk = 4                         # places for copies
+# engine_python = "/usr/bin/python3"   # an interpreter that can import gfal2 (Debian: python3-gfal2)
+# gsiftp = "gfal2"                 # what drives gsiftp doors
+# stall_s = 120                    # a copy that makes no progress for so long is stopped
+# engine_idle_s = 60               # an idle engine and its credentials are wiped after so long
+# engine_memory_bytes = 2147483648
+
+[lease]
+# ttl_s = 30                       # a worker that is not heard of for so long has lost its task
+# heartbeat_s = 10
+# stream_max_age_s = 3600
+# attempts = 3                     # how often a task is tried
+# back_off_s = 5                   # before the second attempt; doubles
+# listing_wait_s = 30              # how long a caller waits for a worker to take a listing
+
+[limits]
+# link_tasks = 8                   # tasks that run at once from one site to another; default: no limit
+
+[tokens]
+# The key that wraps the key by which access tokens are signed: 32 bytes in base64.
+signing_key_encryption_key = "file:secrets/token-signing.kek"
+# issuer = "wherry"
+# audience = "wherry"
+# access_ttl_s = 600
+# refresh_ttl_s = 2592000
+# verification_ttl_s = 172800
+
+[mail]
+host = {_quoted(mail.host)}
+port = {mail.port}
+security = {_quoted(mail.security)}                # none, starttls or tls
+sender = {_quoted(mail.sender)}
+# username = "wherry"
+# password = "file:secrets/mail-password"
+# ca = "trust/mail-ca.pem"         # the authorities by which the mail server is believed; default: the system's
+# verify_url = "https://wherry.example.org/verify#{{token}}"
+
+# Certificate subjects and what they are. Whoever is not named here can do what `anyone` can, and with a user's token
+# what `user` and `owner` can.
+[access.roles]
+{roles}
+
+# Lines that replace those of the access table that ships with Wherry (`wherry-buildout show` prints it).
+[access.rpc]
+# "wherry.site.v1.SiteService/CreateSite" = ["operator"]
+
+# Users name the addresses of sites. Private and loopback ones are refused unless these networks hold them.
+[egress]
+allow = {json.dumps(list(choices.allow_networks))}
+
+[retention]
+# listing_s = 300                  # how long the entries of a listing are kept
+
+[logging]
+# format = "auto"                  # json, console, or auto: console on a terminal
+# level = "info"
+"""
+
+
+def client_text(addresses: dict[str, str]) -> str:
+    """Returns a `client.toml` for the `wherry` command: addresses by service, `host:port`."""
+    lines = "\n".join(f"{service} = {_quoted(addresses[service])}" for service in SERVICES)
+    return f"""\
+# For the `wherry` command: wherry --config client.toml …, or WHERRY_CONFIG=…/client.toml.
+# Give this file and the three of [tls] to the deployment's users; the certificate opens nothing without a sign-in.
+
+[services]
+{lines}
+
+[tls]
+ca = "trust/ca.pem"
+certificate = "trust/client.pem"
+key = "trust/client.key"
+"""
+
+
+def _service(choices: Choices, service: str) -> str:
+    extra = ""
+    if service == "site":
+        extra = """\
+# The key that wraps the data keys of the credential vault: 32 bytes in base64. Keep a copy apart from the database's:
+# without it everybody has to sign in at their sites again.
+key_encryption_key = "file:secrets/vault.kek"
+# myproxy_timeout_s = 20
+"""
+    return f"""\
+[service.{service}]
+listen = [{_quoted(choices.address(service))}]
+# address = [{_quoted(f"{service}.wherry.example.org:{choices.ports[SERVICES.index(service)]}")}]
+certificate = "trust/{service}.pem"
+key = "trust/{service}.key"
+database = {_quoted(choices.database(service))}
+{extra}"""
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a TOML basic string has JSON's escapes
