@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from wherry_chassis import migrations
-from wherry_chassis.sql import Database
+from wherry_chassis.sql import Database, database_now_ms
 from wherry_queue.jobs import JobNotFound, LeaseLost, NewTask
 from wherry_queue.models import EntryFailure, Link, Replica, Task
 from wherry_queue.settling import MAX_LAPSES, Failure
 from wherry_queue.states import JobState, Outcome, TaskKind, TaskState, WorkClass
-from wherry_queue.store import control, leases, reading
+from wherry_queue.store import control, lanes, leases, reading
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
 
 
@@ -230,6 +230,16 @@ async def test_a_task_returned_for_an_expired_session_shows_as_waiting_for_sign_
     assert await queue.state(job_id) is JobState.SUCCEEDED
 
 
+@pytest.mark.row("W4", missing="parking by WatchSessions")
+async def test_a_task_that_waits_for_a_sign_in_is_not_tried_again_at_once(queue: QueueCase) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task()]))
+    await queue.settle(await queue.lease_one(), Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
+    due_ms = await queue.database.read(lanes.next_release_ms)
+    now_ms = await queue.database.read(database_now_ms)
+    assert due_ms is not None
+    assert 2_000 < due_ms - now_ms < 30_000
+
+
 @pytest.mark.row("D2")
 async def test_a_task_whose_lease_has_lapsed_is_leased_again(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
@@ -368,7 +378,7 @@ async def test_a_removal_takes_files_first_and_directories_deepest_first(queue: 
 
 async def test_a_phase_that_was_not_opened_before_a_crash_is_opened_by_the_sweep(queue: QueueCase) -> None:
     from wherry_queue.settling import Settlement
-    from wherry_queue.store import lanes, settlements
+    from wherry_queue.store import settlements
     from wherry_testing.queue_cases import POLICY
 
     job_id, _ = await queue.submit(

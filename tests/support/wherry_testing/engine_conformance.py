@@ -315,6 +315,7 @@ class EngineConformance:
         assert done.problem is not None
         assert done.problem.reason == "DESTINATION_IS_A_DIRECTORY"
 
+    @pytest.mark.row("D2")
     async def test_an_earlier_leases_temporaries_are_removed_and_nobody_elses(self, rig: EngineRig) -> None:
         (rig.source / "file").write_bytes(b"a")
         for name in (".wherry-job.7-1-0", ".wherry-job.7-2-3", ".wherry-job.70-1-0", ".wherry-job.7-3-1", ".wherry-x"):

@@ -155,6 +155,7 @@ async def test_what_the_queue_says_is_lost_at_opening_is_stopped(worker: Worker)
     assert worker.queue.settled == []
 
 
+@pytest.mark.row("D2")
 async def test_a_worker_with_nothing_to_tell_gives_signs_of_life_in_each_heartbeat(worker: Worker) -> None:
     first = await worker.stream()
     worker.queue.opened = Opened(heartbeat_s=0.2, ttl_s=30)
