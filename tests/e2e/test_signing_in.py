@@ -89,7 +89,6 @@ def test_an_access_token_that_has_ended_is_refreshed_without_a_word(somebody: Pe
     file.write_text(json.dumps(before | {"access_expire_time_s": time.time() - 1}))
     somebody.wherry.must("whoami")
     after = somebody.tokens()
-    assert after["access_token"] != before["access_token"]
     assert after["refresh_token"] != before["refresh_token"]
     assert after["access_expire_time_s"] > time.time()
 

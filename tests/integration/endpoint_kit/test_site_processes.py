@@ -201,7 +201,12 @@ print("stopped")
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="as an ordinary user every other test shows this already")
 def test_an_ordinary_user_can_run_a_whole_site(tmp_path_factory: pytest.TempPathFactory) -> None:
-    support = Path(__file__).resolve().parents[2] / "support"
+    # Copies, because the tree may lie where an ordinary user cannot read, as in root's home.
+    tree, copy = Path(__file__).resolve().parents[3], tmp_path_factory.mktemp("tree")
+    for folder in ("endpoint-kit/wherry_endpoint", "tests/support/wherry_testing"):
+        shutil.copytree(tree / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for parent in (copy, copy.parent, copy.parent.parent):
+        parent.chmod(0o755)
     done = subprocess.run(
         [kit_python(), "-c", _UNPRIVILEGED],
         capture_output=True,
@@ -212,7 +217,11 @@ def test_an_ordinary_user_can_run_a_whole_site(tmp_path_factory: pytest.TempPath
         group=65534,
         extra_groups=[],
         cwd="/",
-        env={**kit_environment(), "HOME": "/nonexistent", "PYTHONPATH": f"{kit_environment()['PYTHONPATH']}:{support}"},
+        env={
+            **kit_environment(),
+            "HOME": "/nonexistent",
+            "PYTHONPATH": f"{copy / 'endpoint-kit'}:{copy / 'tests/support'}",
+        },
     )
     assert done.stdout.split("\n")[:-1] == [
         *("own folder written", "other folder refused", "secrets refused", "stopped"),

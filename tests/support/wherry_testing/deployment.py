@@ -67,7 +67,6 @@ class RealDeployment:
         workers: how many are started.
         prefix: put before every command, as what enters a network namespace.
         allow: networks in which the sites lie.
-        environment: variables for the services' and the workers' processes.
     """
 
     def __init__(

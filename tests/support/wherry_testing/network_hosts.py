@@ -139,7 +139,8 @@ class NetworkHosts:
 def _with_rights() -> list[str]:
     if os.geteuid() == 0:
         return []
-    return ["unshare", "--user", "--map-current-user", "--keep-caps", "--"]
+    # A network namespace too: links are made from one that the user namespace owns.
+    return ["unshare", "--user", "--map-current-user", "--keep-caps", "--net", "--"]
 
 
 def _program(pid: int) -> str:
