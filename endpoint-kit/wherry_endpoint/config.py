@@ -90,8 +90,8 @@ class Config:
         return self.gridftp.root_path or ("/data" if self.sandbox.enabled else "/")
 
     def user_path(self, account: str) -> str:
-        """Where `account` lands at the GridFTP door: `~` stands for the home folder of a real account."""
-        return f"{self.root_path.rstrip('/')}/{account}" if self.sandbox.enabled else "~"
+        """Where `account` lands at the GridFTP door; below `/~` it puts the home folder of a real account."""
+        return f"{self.root_path.rstrip('/')}/{account}" if self.sandbox.enabled else "/~"
 
 
 class _Table:

@@ -18,7 +18,7 @@ def describe_site(config: Config, layout: Layout) -> dict[str, Any]:
     """The site for the centre: addresses, paths, and its authorities' certificates. Nothing in it is secret.
 
     `default_path` is where a user begins, below the endpoint's `root_path`, which the centre puts before every path;
-    ``{user}`` in it stands for the account name, ``~`` for a home folder.
+    ``{user}`` in it stands for the account name, ``/~`` for a home folder.
     """
     authorities = read_authorities(layout)
     if authorities is None:

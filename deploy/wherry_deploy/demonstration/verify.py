@@ -25,7 +25,7 @@ class Comparison:
 
 
 def compare(source: Path, destination: Path) -> Comparison:
-    """Returns how two directory trees compare: names, kinds, and the SHA-256 of every file."""
+    """Returns how two directory trees compare, their tops included: names, kinds, the SHA-256 of every file."""
     found = Comparison()
     here, there = _tree(source), _tree(destination)
     for path in sorted(here.keys() | there.keys()):
@@ -56,8 +56,7 @@ def _tree(top: Path) -> dict[bytes, _Entry]:
     entries: dict[bytes, _Entry] = {}
     root = os.fsencode(top)
     for folder, folders, names in os.walk(root):
-        if folder != root:
-            entries[os.path.relpath(folder, root)] = _Entry(empty=not folders and not names)
+        entries[os.path.relpath(folder, root)] = _Entry(empty=not folders and not names)
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118  # names are bytes
             with open(path, "rb") as stream:  # noqa: PTH123  # as above

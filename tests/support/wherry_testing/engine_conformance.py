@@ -147,15 +147,14 @@ class EngineConformance:
         async with rig.open() as engine:
             assert [pair.source.name for pair in await listing(engine)] == names
 
-    async def test_a_symbolic_link_is_told_as_one(self, rig: EngineRig) -> None:
-        if not rig.tells_links:
-            pytest.skip("this engine cannot tell links: see its docstring")
+    async def test_a_symbolic_link_is_told_as_one_where_the_engine_can(self, rig: EngineRig) -> None:
         (rig.source / "target").mkdir()
         (rig.source / "link").symlink_to("target")
         rig.own()
         async with rig.open() as engine:
             kinds = {pair.source.name: pair.source.kind for pair in await listing(engine)}
-        assert kinds == {"link": "symlink", "target": "directory"}
+        # gfal2 alone shows what a link leads to; the removal's unlink before each listing is what makes that safe.
+        assert kinds == {"link": "symlink" if rig.tells_links else "directory", "target": "directory"}
 
     async def test_listing_what_is_not_there_or_no_directory_fails(self, rig: EngineRig) -> None:
         (rig.source / "file").write_bytes(b"")

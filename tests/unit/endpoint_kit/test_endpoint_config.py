@@ -24,7 +24,7 @@ def test_a_minimal_file_gets_the_documented_defaults(tmp_path: Path) -> None:
     assert config.site.folder == tmp_path / "state"
     assert config.authority.key_bits == 3072
     assert not config.sandbox.enabled
-    assert (config.root_path, config.user_path("alice")) == ("/", "~")
+    assert (config.root_path, config.user_path("alice")) == ("/", "/~")
 
 
 def test_a_sandbox_serves_below_data(tmp_path: Path) -> None:
