@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
@@ -69,6 +69,7 @@ class Dispatcher:
         self._lost: dict[int, Held] = {}
         self._cancelled: dict[int, float] = {}
         self._in_doubt = False
+        self._stray: dict[Ref, float] = {}
         self._news = asyncio.Event()
         self._swept_s = float("-inf")
 
@@ -94,7 +95,7 @@ class Dispatcher:
         adopted: list[LeasedTask] = []
         if held:
             replica_id = self._require_replica()
-            adopted = await self._database.write(leases.adopt, replica_id, held)
+            adopted = await self._adopt(replica_id, held, worker.thumbprint)
         deadline_s = self._clock() + self.terms.ttl_s
         for task in adopted:
             self._lost.pop(task.task_id, None)
@@ -171,7 +172,6 @@ class Dispatcher:
     def drain(self) -> None:
         """Asks all workers to go on elsewhere: this replica ends."""
         for worker in self._workers:
-            worker.drain(self.terms.ttl_s)
             worker.end()
 
     # --- its own work -----------------------------------------------------------------------------------------------
@@ -224,8 +224,6 @@ class Dispatcher:
         """Releases what is due and leases what there is room for; returns when to look again, in seconds."""
         await self._ready()
         self._news.clear()
-        if self._in_doubt:
-            await self._settle_doubt()
         await self._database.write(_release_due)
         for work_class in (WorkClass.INTERACTIVE, WorkClass.BULK):
             while want := min(sum(worker.room(work_class) for worker in self._workers), _BATCH):
@@ -240,24 +238,44 @@ class Dispatcher:
     async def _hand_out(self, taken: Sequence[LeasedTask]) -> None:
         deadline_s = self._clock() + self.terms.ttl_s
         unwanted: list[LeasedTask] = []
+        chosen: dict[WorkerStream, list[LeasedTask]] = {}
         for task in taken:
-            worker = self._choose(task)
+            worker = self._choose(task, chosen)
             if worker is None:
                 unwanted.append(task)
+            else:
+                chosen.setdefault(worker, []).append(task)
+        for worker, tasks in chosen.items():
+            await self._database.write(leases.assign, worker.thumbprint, [(t.task_id, t.fence) for t in tasks])
+            if worker not in self._workers:
+                unwanted += tasks  # it left meanwhile
                 continue
-            worker.give(self._sign(worker, task, self.terms.ttl_s), deadline_s)
-            if task.job_id in self._cancelled:
-                worker.stop(task, "JOB_CANCELLED")
+            for task in tasks:
+                worker.give(self._sign(worker, task, self.terms.ttl_s), deadline_s)
+                if task.job_id in self._cancelled:
+                    worker.stop(task, "JOB_CANCELLED")
         if unwanted:
             replica_id = self._require_replica()
             refs = [(task.task_id, task.fence) for task in unwanted]
-            await self._database.write(leases.requeue, replica_id, refs)
+            await self._database.write(leases.requeue, replica_id, refs, given=False)
         self._hub.notify({task.job_id for task in taken})
 
-    def _choose(self, task: LeasedTask) -> WorkerStream | None:
-        """Returns the worker with the most room, so that load spreads; ties by chance."""
-        able = [w for w in self._workers if w.takes(task.kind) and w.room(task.work_class) > 0]
-        return max(able, key=lambda w: (w.room(task.work_class), random.random()), default=None)  # noqa: S311
+    def _choose(self, task: LeasedTask, chosen: Mapping[WorkerStream, Sequence[LeasedTask]]) -> WorkerStream | None:
+        """Returns the worker with the most room, what is chosen for it already counted; ties by chance."""
+
+        def room(worker: WorkerStream) -> int:
+            return worker.room(task.work_class) - len(chosen.get(worker, ()))
+
+        able = [worker for worker in self._workers if worker.takes(task.kind) and room(worker) > 0]
+        return max(able, key=lambda worker: (room(worker), random.random()), default=None)  # noqa: S311
+
+    async def _adopt(self, replica_id: int, held: Sequence[Ref], thumbprint: str) -> list[LeasedTask]:
+        try:
+            return await self._database.write(leases.adopt, replica_id, held, thumbprint)
+        except BaseException:
+            # It may have been committed all the same; the comparison with the database finds out.
+            self._in_doubt = True
+            raise
 
     def _sign(self, worker: WorkerStream, task: LeasedTask, left_s: float) -> GivenLease:
         sites = [task.source_site]
@@ -322,6 +340,11 @@ class Dispatcher:
                 continue
             held = worker.held.values()
             self._renew(worker, [h for h in held if h.deadline_s < min(deadline_s, renew_below_s)], deadline_s)
+        for job_id in await self._database.read(leases.cancelled_on, self._require_replica()):
+            if job_id not in self._cancelled:
+                self.stop_job(job_id)  # cancelled at another replica, or before this one began
+        if self._in_doubt:
+            await self._settle_doubt()
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
         self._cancelled = {job: at for job, at in self._cancelled.items() if now_s - at < _CANCEL_MEMORY_S}
         if now_s - self._swept_s > min(_SWEEP_S, self.terms.ttl_s):
@@ -343,14 +366,29 @@ class Dispatcher:
         self.wake()
 
     async def _settle_doubt(self) -> None:
-        """Takes back what the database says is leased by this replica and nobody here knows of."""
+        """Brings what is known here and what the database says of this replica's leases together.
+
+        What has ended there is forgotten here. What has run there for a while and is not known here was given to
+        nobody, or its giving was not written down, and is taken back; a moment of it may be a lease on its way.
+        """
         replica_id = self._require_replica()
-        running = await self._database.read(leases.running_on, replica_id)
-        unknown = [ref for ref in running if self.holder(ref) is None]
-        if unknown:
-            jobs = await self._database.write(leases.requeue, replica_id, unknown)
+        known = [held.ref for worker in self._workers for held in worker.held.values()]
+        known += [held.ref for held in self._lost.values()]
+        running = set(await self._database.read(leases.running_on, replica_id))
+        for ref in known:
+            if ref not in running and (held := self.holder(ref)) is not None:
+                self._progress.ended(held.task.job_id, ref[0], 0)
+                self.settled(ref)
+        now_s = self._clock()
+        unknown = {ref for ref in running if self.holder(ref) is None}
+        self._stray = {ref: self._stray.get(ref, now_s) for ref in unknown}
+        stray = [ref for ref, since_s in self._stray.items() if now_s - since_s >= self.terms.ttl_s / 2]
+        if stray:
+            jobs = await self._database.write(leases.requeue, replica_id, stray, given=False)
+            logger().warning("leases_of_nobody", count=len(stray))
             self._hub.notify(jobs)
-        self._in_doubt = False
+            self.wake()
+        self._in_doubt = bool(unknown)
 
     async def _sweep(self) -> None:
         grace_ms = int(self.terms.ttl_s * 1000)
@@ -363,6 +401,10 @@ class Dispatcher:
                 self._hub.notify(jobs)
                 self.wake()
             await self._database.write(control.forget_replica, dead)
+        await self._settle_doubt()
+        for job_id in await self._database.read(control.half_cancelled):
+            await self._database.write(control.end_waiting, job_id)
+            self._hub.notify([job_id])
         stalled = await self._database.read(lanes.stalled_jobs)
         await self.open_phases(stalled)
         age_ms = int(self.terms.listing_retention_s * 1000)

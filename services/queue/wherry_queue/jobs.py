@@ -95,6 +95,7 @@ class Found:
 
     Attributes:
         after: the cursor before the batch; it joins the batch to what is durable.
+        thumbprint: of the certificate of the worker whose word it is.
         cursor: the last name in it.
         chunk_directories: for a root that is a file: the directories (source, destination) of its chunk.
         entries: a listing's entries, packed as they are kept.
@@ -104,6 +105,7 @@ class Found:
     fence: int
     after: bytes
     cursor: bytes
+    thumbprint: str | None = None
     chunks: Sequence[Chunk] = ()
     directories: Sequence[bytes] = ()
     remove_directory: bool = False

@@ -176,6 +176,8 @@ class Task(Base):
     """Attempts that failed and counted."""
     lapses: Mapped[int] = mapped_column(default=0)
     replica_id: Mapped[int | None] = mapped_column(Id)
+    thumbprint: Mapped[str | None] = mapped_column(sa.String(64))
+    """SHA-256 of the certificate of the worker that has the lease: nobody else's word about it counts."""
     not_before_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     failure: Mapped[dict[str, object] | None] = mapped_column(Json)
 

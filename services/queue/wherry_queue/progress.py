@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any
 
 _WINDOW_S = 6.0
 
@@ -48,11 +47,9 @@ class ProgressBoard:
             if not self._tasks.get(job_id):
                 self._tasks.pop(job_id, None)
         self._changed = {job_id for job_id in self._changed if job_id in self._tasks}
+        for job_id in [
+            job for job, s in self._samples.items() if s[-1][0] < now_s - _WINDOW_S and job not in self._tasks
+        ]:
+            del self._samples[job_id]
+            self._settled.pop(job_id, None)
         return folded
-
-    def forget(self, job_id: int) -> None:
-        """Drops a job that has ended."""
-        boards: tuple[dict[int, Any], ...] = (self._tasks, self._settled, self._samples)
-        for board in boards:
-            board.pop(job_id, None)
-        self._changed.discard(job_id)

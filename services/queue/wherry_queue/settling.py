@@ -15,6 +15,8 @@ MAX_LAPSES = 10
 SIGN_IN_REASON = "SITE_SESSION_EXPIRED"
 SIGN_IN_LOOK_S = 5.0
 """How long a task whose user has to sign in rests before it is tried again; at once would be a busy loop."""
+STOPPED_REST_S = 1.0
+"""How long a task rests that its worker stopped without being asked to."""
 NEVER_RETRIED = frozenset({TaskKind.LIST})
 """Nobody waits for a listing any more once its worker has failed; the caller asks again."""
 
@@ -58,7 +60,8 @@ class Settlement:
         done: bitmap of the entries done, earlier attempts' included.
         files_done, bytes_done: of this attempt.
         retry_after_s: for RETURNED.
-        worker: whose word it is.
+        worker: whose word it is, by name.
+        thumbprint: of that worker's certificate.
     """
 
     task_id: int
@@ -73,6 +76,7 @@ class Settlement:
     retry_after_s: float = 0.0
     log: str = ""
     worker: str = ""
+    thumbprint: str | None = None
 
 
 class TaskFacts(Protocol):
@@ -167,10 +171,13 @@ def decide(task: TaskFacts, settlement: Settlement, *, job_cancelled: bool, poli
                 failure = settlement.failure or Failure("LISTING_STOPPED", "the listing was stopped")
                 return replace(kept, state=TaskState.FAILED, failure=failure, task_failed=True)
             signed_out = settlement.failure is not None and settlement.failure.reason == SIGN_IN_REASON
+            rest_s = (
+                SIGN_IN_LOOK_S if signed_out else STOPPED_REST_S if settlement.outcome is Outcome.CANCELLED else 0.0
+            )
             return replace(
                 kept,
                 state=TaskState.DELAYED,
-                delay_s=max(settlement.retry_after_s, SIGN_IN_LOOK_S if signed_out else 0.0),
+                delay_s=max(settlement.retry_after_s, rest_s),
                 tries=task.tries,
                 failure=settlement.failure,
                 sign_in_needed=signed_out or None,

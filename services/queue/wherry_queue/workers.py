@@ -54,11 +54,10 @@ class Outgoing:
     given: list[GivenLease] = field(default_factory=list)
     renewed: list[GivenLease] = field(default_factory=list)
     stopped: list[StoppedLease] = field(default_factory=list)
-    drain_grace_s: float | None = None
     end: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.given or self.renewed or self.stopped or self.end or self.drain_grace_s is not None)
+        return bool(self.given or self.renewed or self.stopped or self.end)
 
 
 class WorkerStream:
@@ -111,14 +110,9 @@ class WorkerStream:
         self._outgoing.stopped.append(StoppedLease(task, reason))
         self._news.set()
 
-    def drain(self, grace_s: float) -> None:
-        """Asks the worker to go on elsewhere."""
-        self.draining = True
-        self._outgoing.drain_grace_s = grace_s
-        self._news.set()
-
     def end(self) -> None:
-        """Ends the stream after what is on its way."""
+        """Ends the stream after what is on its way; the worker goes on elsewhere with what it holds."""
+        self.draining = True
         self._outgoing.end = True
         self._news.set()
 

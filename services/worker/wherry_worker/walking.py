@@ -121,9 +121,11 @@ async def walk_remove(
     attempt: Attempt, engine: EngineHandle, walk: WalkRemove, reports: Reports, limits: ChunkLimits
 ) -> None:
     """Does a removal's walk. Raises as walk_copy."""
-    if walk.root and not walk.cursor:
+    if walk.root:
         found = await attempt.first(engine, Stat("source", walk.path))
         entry = found.entry if isinstance(found, StatResult) else None
+        if entry is None and walk.cursor:
+            return  # a file that an earlier attempt reported, and that is removed by now
         if entry is not None and entry.kind != "directory":
             single = BatchBuilder("", limits, chunk_source_directory=parent(walk.path))
             single.add_file(ChunkItem(_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from wherry_chassis import migrations
 from wherry_chassis.sql import Database, database_now_ms
 from wherry_queue.jobs import JobNotFound, LeaseLost, NewTask
-from wherry_queue.models import EntryFailure, Link, Replica, Task
+from wherry_queue.models import EntryFailure, Job, Link, Replica, Task
 from wherry_queue.settling import MAX_LAPSES, Failure
 from wherry_queue.states import JobState, Outcome, TaskKind, TaskState, WorkClass
 from wherry_queue.store import control, lanes, leases, reading
@@ -488,3 +488,83 @@ async def test_published_keys_are_those_that_have_not_expired(queue: QueueCase) 
     await queue.database.write(control.publish_key, "old", b"1" * 32, -1)
     await queue.database.write(control.publish_key, "new", b"2" * 32, 60_000)
     assert [key.kid for key in await queue.database.read(control.published_keys)] == ["new"]
+
+
+async def test_a_walk_of_a_cancelled_job_adds_nothing_more(queue: QueueCase) -> None:
+    job_id, uid = await queue.submit(copy_job())
+    walk = await queue.lease_one()
+    await queue.database.write(control.cancel, "users/a", uid)
+    with pytest.raises(LeaseLost):
+        await queue.report(walk, chunks=[files(5)])
+    await queue.settle(walk, Outcome.CANCELLED)
+    assert await queue.state(job_id) is JobState.CANCELLED
+    await queue.check_counters()
+
+
+async def test_what_a_race_leaves_behind_in_a_cancelled_job_is_ended_by_the_sweep(queue: QueueCase) -> None:
+    job_id, uid = await queue.submit(copy_job(tasks=[chunk_task(), chunk_task()]))
+    await queue.database.write(control.cancel, "users/a", uid)
+    # As a settlement that read the job before the cancel and committed after it would leave it.
+    await queue.database.write(
+        lambda c: (
+            c.execute(sa.update(Task).where(Task.id == 1).values(state=TaskState.DELAYED, not_before_ms=0)).rowcount,
+            c.execute(sa.update(Job).values(tasks_open=1, tasks_cancelled=1, ended_ms=None)).rowcount,
+        )
+    )
+    await queue.release()
+    assert await queue.database.read(control.half_cancelled) == [job_id]
+    await queue.database.write(control.end_waiting, job_id)
+    assert await queue.state(job_id) is JobState.CANCELLED
+    assert await queue.database.read(control.half_cancelled) == []
+    await queue.check_counters()
+
+
+@pytest.mark.row("S6")
+@pytest.mark.row("W2")
+async def test_only_the_worker_that_has_a_lease_is_believed_about_it(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job())
+    walk = await queue.lease_one()
+    await queue.database.write(leases.assign, "aa", [(walk.task_id, walk.fence)])
+    other = await queue.database.write(control.renew_replica, None, 60_000)
+    assert await queue.database.write(leases.adopt, other, [(walk.task_id, walk.fence)], "bb") == []
+    with pytest.raises(LeaseLost):
+        await queue.report(walk, chunks=[files(5)], thumbprint="bb")
+    assert not await queue.settle(walk, thumbprint="bb")
+    await queue.report(walk, cursor=b"", directories_done=1, thumbprint="aa")
+    assert await queue.settle(walk, thumbprint="aa")
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+
+
+async def test_a_removal_takes_in_what_appeared_behind_its_last_batch(queue: QueueCase) -> None:
+    tasks = [NewTask(TaskKind.WALK_REMOVE, b"/d", root=True)]
+    job_id, _ = await queue.submit(copy_job(operation="remove", tasks=tasks, destination_site="sites/a"))
+    walk = await queue.lease_one()
+    await queue.report(walk, cursor=b"m", chunks=[files(1)], remove_directory=True)
+    await queue.database.write(leases.requeue, queue.replica_id, [(walk.task_id, walk.fence)])
+    again = next(task for task in await queue.lease(10) if task.task_id == walk.task_id)
+    await queue.report(again, after=b"m", cursor=b"z", chunks=[files(2)], remove_directory=True)
+    job = await queue.job(job_id)
+    assert (job.files_total, job.directories_total) == (3, 1)
+
+
+async def test_a_task_that_its_worker_stopped_unasked_rests_before_it_is_leased_again(queue: QueueCase) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task()]))
+    await queue.settle(await queue.lease_one(), Outcome.CANCELLED)
+    due_ms = await queue.database.read(lambda c: c.execute(sa.select(Task.not_before_ms)).scalar_one())
+    now_ms = await queue.database.read(database_now_ms)
+    assert due_ms is not None
+    assert due_ms - now_ms > 500
+
+
+async def test_a_lease_that_was_never_given_out_is_no_lapse(queue: QueueCase) -> None:
+    listing = copy_job(
+        operation="list",
+        tasks=[NewTask(TaskKind.LIST, b"/d")],
+        work_class=WorkClass.INTERACTIVE,
+        destination_site="sites/a",
+    )
+    await queue.submit(listing)
+    (task,) = await queue.lease(1, WorkClass.INTERACTIVE)
+    ref = (task.task_id, task.fence)
+    await queue.database.write(leases.requeue, queue.replica_id, [ref], given=False)
+    assert len(await queue.lease(1, WorkClass.INTERACTIVE)) == 1

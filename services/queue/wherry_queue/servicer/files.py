@@ -63,7 +63,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                 kind = entry_pb2.ENTRY_KIND_DIRECTORY
                 while not ended:
                     chunks, task = await self._database.read(reading.listing_after, job_id, seen)
-                    ended = task.state in ENDED
+                    ended = task.state in ENDED and not chunks
                     for chunk_id, payload in chunks:
                         seen = chunk_id
                         batch = lease_service_pb2.ReportEntriesRequest.FromString(payload)
@@ -72,7 +72,8 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                     now_s = time.monotonic()
                     if chunks:
                         said_s = now_s
-                    elif now_s - said_s > _HEARTBEAT_S:
+                        continue
+                    if now_s - said_s > _HEARTBEAT_S:
                         said_s = now_s
                         yield pb.ListDirectoryResponse(path=shown(path))
                     if ended:

@@ -112,9 +112,10 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
 
     async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:
         """Takes results."""
-        caller = current_caller().peer.subject
+        peer = current_caller().peer
         words = [
-            _settlement(item, self._dispatcher.worker_of(_ref(item.lease)) or caller) for item in request.settlements
+            _settlement(item, self._dispatcher.worker_of(_ref(item.lease)) or peer.subject, peer.thumbprint)
+            for item in request.settlements
         ]
         landed = [self._dispatcher.landing((word.task_id, word.fence), word.bytes_done) for word in words]
         answers, jobs = await self._database.write(
@@ -139,8 +140,9 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
     ) -> pb.ReportEntriesResponse:
         """Takes what a walk or a listing found; each batch is durable before the next is read."""
         cursor = b""
+        thumbprint = current_caller().peer.thumbprint
         async for request in request_iterator:
-            job_id = await self._database.write(submission.report, _found(request))
+            job_id = await self._database.write(submission.report, _found(request, thumbprint))
             cursor = request.cursor
             self._hub.notify([job_id])
             self._dispatcher.wake()
@@ -184,8 +186,6 @@ def _responses(outgoing: Outgoing) -> Iterable[pb.StreamLeasesResponse]:
             for stop in outgoing.stopped
         ],
     )
-    if outgoing.drain_grace_s is not None:
-        response.drain_grace.CopyFrom(messages.duration(outgoing.drain_grace_s))
     stops = response
     response = pb.StreamLeasesResponse()
     size = 0
@@ -199,7 +199,7 @@ def _responses(outgoing: Outgoing) -> Iterable[pb.StreamLeasesResponse]:
     if response.leases:
         yield response
     # After the leases: a lease that is stopped at once is known to its worker by then.
-    if stops.renewed or stops.cancelled or stops.HasField("drain_grace") or not outgoing:
+    if stops.renewed or stops.cancelled or not outgoing:
         yield stops
 
 
@@ -265,7 +265,7 @@ def _failed_entry(item: job_service_pb2.EntryFailure) -> FailedEntry:
     return FailedEntry(item.index, path, item.size_bytes, messages.failure_of(item.failure))
 
 
-def _settlement(item: pb.Settlement, worker: str) -> Settlement:
+def _settlement(item: pb.Settlement, worker: str, thumbprint: str) -> Settlement:
     task_id, fence = _ref(item.lease)
     return Settlement(
         task_id=task_id,
@@ -280,10 +280,11 @@ def _settlement(item: pb.Settlement, worker: str) -> Settlement:
         retry_after_s=messages.seconds(item.retry_after),
         log=item.log,
         worker=worker,
+        thumbprint=thumbprint,
     )
 
 
-def _found(request: pb.ReportEntriesRequest) -> Found:
+def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
     task_id, fence = _ref(request.lease)
     directories = None
     if request.chunk_source_directory:
@@ -296,6 +297,7 @@ def _found(request: pb.ReportEntriesRequest) -> Found:
         fence=fence,
         after=request.after,
         cursor=request.cursor,
+        thumbprint=thumbprint,
         chunks=[Chunk(chunk.payload, chunk.entry_count, chunk.total_bytes) for chunk in request.chunks],
         directories=list(request.directories),
         remove_directory=request.remove_directory,

@@ -40,10 +40,16 @@ def cancel(connection: Connection, user: str, uid: str) -> int:
         raise JobNotFound(job=uid)
     if job.tasks_open == 0:
         return int(job.id)
+    end_waiting(connection, int(job.id))
+    return int(job.id)
+
+
+def end_waiting(connection: Connection, job_id: int) -> None:
+    """Marks a job as cancelled and ends all of its tasks that do not run. Safe to repeat."""
     lanes = connection.execute(
-        sa.select(Lane.id, Lane.user_id, Lane.pending).where(Lane.job_id == job.id).order_by(Lane.id).with_for_update()
+        sa.select(Lane.id, Lane.user_id, Lane.pending).where(Lane.job_id == job_id).order_by(Lane.id).with_for_update()
     ).all()
-    connection.execute(sa.update(Lane).where(Lane.job_id == job.id).values(runnable=False, pending=0))
+    connection.execute(sa.update(Lane).where(Lane.job_id == job_id).values(runnable=False, pending=0))
     for lane in lanes:
         if lane.pending:
             connection.execute(
@@ -52,7 +58,7 @@ def cancel(connection: Connection, user: str, uid: str) -> int:
     kinds = (
         connection.execute(
             sa.update(Task)
-            .where(Task.job_id == job.id, Task.state.in_(_WAITING))
+            .where(Task.job_id == job_id, Task.state.in_(_WAITING))
             .values(state=TaskState.CANCELLED, payload=None, not_before_ms=None)
             .returning(Task.kind)
         )
@@ -62,7 +68,7 @@ def cancel(connection: Connection, user: str, uid: str) -> int:
     ended = len(kinds)
     connection.execute(
         sa.update(Job)
-        .where(Job.id == job.id)
+        .where(Job.id == job_id)
         .values(
             cancelled=True,
             tasks_open=Job.tasks_open - ended,
@@ -72,7 +78,13 @@ def cancel(connection: Connection, user: str, uid: str) -> int:
             ended_ms=sa.case((Job.tasks_open == ended, database_now_ms(connection)), else_=None),
         )
     )
-    return int(job.id)
+
+
+def half_cancelled(connection: Connection) -> list[int]:
+    """Returns cancelled jobs with tasks that neither run nor have ended, as a race with a settlement leaves them."""
+    return list(
+        connection.execute(sa.select(Job.id).where(Job.cancelled, Job.tasks_open > Job.tasks_running)).scalars()
+    )
 
 
 def renew_replica(connection: Connection, replica_id: int | None, ttl_ms: int) -> int:

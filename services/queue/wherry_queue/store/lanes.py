@@ -42,14 +42,19 @@ def activate(connection: Connection, user_id: int) -> None:
     )
 
 
-def make_ready(connection: Connection, task_ids: Sequence[int]) -> None:
-    """Makes delayed, blocked or lapsed tasks ready (their states are the caller's to check) and counts them."""
+def make_ready(connection: Connection, task_ids: Sequence[int], state: TaskState) -> int:
+    """Makes tasks ready that are in a state still, and counts them; returns how many.
+
+    Lanes are locked before tasks, as cancelling does: the other way round the two would wait for each other.
+    """
     if not task_ids:
-        return
+        return 0
+    lanes = sa.select(Task.lane_id).where(Task.id.in_(task_ids)).distinct()
+    connection.execute(sa.select(Lane.id).where(Lane.id.in_(lanes)).order_by(Lane.id).with_for_update())
     rows = connection.execute(
         sa.update(Task)
-        .where(Task.id.in_(task_ids))
-        .values(state=TaskState.READY, not_before_ms=None, replica_id=None)
+        .where(Task.id.in_(task_ids), Task.state == state)
+        .values(state=TaskState.READY, not_before_ms=None, replica_id=None, thumbprint=None)
         .returning(Task.id, Task.lane_id)
     ).all()
     by_lane: dict[int, list[int]] = {}
@@ -57,23 +62,18 @@ def make_ready(connection: Connection, task_ids: Sequence[int]) -> None:
         by_lane.setdefault(row.lane_id, []).append(row.id)
     for lane_id, ids in sorted(by_lane.items()):
         add_pending(connection, lane_id, len(ids), min(ids))
+    return len(rows)
 
 
 def release_delayed(connection: Connection, now_ms: int, limit: int = 1000) -> int:
     """Makes ready what has waited long enough; returns how many."""
-    ids = (
-        connection.execute(
-            sa.select(Task.id)
-            .where(Task.state == TaskState.DELAYED, Task.not_before_ms <= now_ms)
-            .order_by(Task.not_before_ms)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        .scalars()
-        .all()
+    due = (
+        sa.select(Task.id)
+        .where(Task.state == TaskState.DELAYED, Task.not_before_ms <= now_ms)
+        .order_by(Task.not_before_ms)
+        .limit(limit)
     )
-    make_ready(connection, ids)
-    return len(ids)
+    return make_ready(connection, connection.execute(due).scalars().all(), TaskState.DELAYED)
 
 
 def next_release_ms(connection: Connection) -> int | None:
@@ -86,10 +86,11 @@ def next_release_ms(connection: Connection) -> int | None:
 
 def open_next_phase(connection: Connection, job_id: int) -> bool:
     """Opens a job's next phase if all tasks of the ones before have ended; tells whether it did. Safe to repeat."""
+    connection.execute(sa.select(Lane.id).where(Lane.job_id == job_id).order_by(Lane.id).with_for_update())
     job = connection.execute(
-        sa.select(Job.phase_open, Job.tasks_open).where(Job.id == job_id).with_for_update()
+        sa.select(Job.phase_open, Job.tasks_open, Job.cancelled).where(Job.id == job_id).with_for_update()
     ).one_or_none()
-    if job is None or job.phase_open > 0 or job.tasks_open == 0:
+    if job is None or job.cancelled or job.phase_open > 0 or job.tasks_open == 0:
         return False
     phase = connection.execute(
         sa.select(sa.func.min(Task.phase)).where(Task.job_id == job_id, Task.state == TaskState.BLOCKED)
@@ -103,11 +104,13 @@ def open_next_phase(connection: Connection, job_id: int) -> bool:
         .scalars()
         .all()
     )
-    make_ready(connection, ids)
-    connection.execute(sa.update(Job).where(Job.id == job_id).values(phase=phase, phase_open=len(ids)))
+    opened = make_ready(connection, ids, TaskState.BLOCKED)
+    connection.execute(sa.update(Job).where(Job.id == job_id).values(phase=phase, phase_open=opened))
     return True
 
 
 def stalled_jobs(connection: Connection) -> list[int]:
     """Returns jobs whose next phase has not been opened, as after a crash between a settlement and its opening."""
-    return list(connection.execute(sa.select(Job.id).where(Job.phase_open == 0, Job.tasks_open > 0)).scalars())
+    return list(
+        connection.execute(sa.select(Job.id).where(Job.phase_open == 0, Job.tasks_open > 0, ~Job.cancelled)).scalars()
+    )

@@ -18,6 +18,13 @@ from wherry_queue.states import TaskKind, TaskState, WorkClass
 from wherry_queue.store.lanes import make_ready
 from wherry_queue.store.settlements import Change, apply_changes, free_links, running_tasks
 
+_TASK: Any = Task.__table__
+_ASSIGN = (
+    sa.update(_TASK)
+    .where(_TASK.c.id == sa.bindparam("task"), _TASK.c.fence == sa.bindparam("its_fence"))
+    .values(thumbprint=sa.bindparam("its_thumbprint"))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LeasedTask:
@@ -261,12 +268,23 @@ def _leased(row: Any, job: Any, work_class: WorkClass) -> LeasedTask:
     )
 
 
-def adopt(connection: Connection, replica_id: int, held: Sequence[tuple[int, int]]) -> list[LeasedTask]:
+def assign(connection: Connection, thumbprint: str, refs: Sequence[tuple[int, int]]) -> None:
+    """Binds leases, as (task, fence), to the worker whose certificate has the thumbprint, before it gets them."""
+    connection.execute(
+        _ASSIGN,
+        [{"task": task_id, "its_fence": fence, "its_thumbprint": thumbprint} for task_id, fence in sorted(refs)],
+    )
+
+
+def adopt(
+    connection: Connection, replica_id: int, held: Sequence[tuple[int, int]], thumbprint: str | None = None
+) -> list[LeasedTask]:
     """Takes over leases that a worker brings along; returns those that are still its own."""
     fences = dict(held)
     rows = connection.execute(
         sa.select(Task.id, Task.fence)
         .where(Task.id.in_(fences), Task.state == TaskState.RUNNING)
+        .where(Task.thumbprint == thumbprint if thumbprint is not None else Task.thumbprint.is_(None))
         .order_by(Task.id)
         .with_for_update()
     ).all()
@@ -311,6 +329,17 @@ def _sites_of(connection: Connection, jobs: Iterable[int]) -> dict[int, tuple[st
     }
 
 
+def cancelled_on(connection: Connection, replica_id: int) -> set[int]:
+    """Returns the cancelled jobs that have tasks running under a replica, whoever cancelled them."""
+    return set(
+        connection.execute(
+            sa.select(Job.id)
+            .join(Task, Task.job_id == Job.id)
+            .where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING, Job.cancelled)
+        ).scalars()
+    )
+
+
 def running_on(connection: Connection, replica_id: int) -> list[tuple[int, int]]:
     """Returns the (task, fence) of all leases of a replica, as the database has them."""
     rows = connection.execute(
@@ -319,8 +348,14 @@ def running_on(connection: Connection, replica_id: int) -> list[tuple[int, int]]
     return [(row.id, row.fence) for row in rows]
 
 
-def requeue(connection: Connection, replica_id: int, refs: Sequence[tuple[int, int]]) -> set[int]:
-    """Takes back leases that have lapsed; returns their jobs. A task settled or leased again meanwhile is left."""
+def requeue(
+    connection: Connection, replica_id: int, refs: Sequence[tuple[int, int]], *, given: bool = True
+) -> set[int]:
+    """Takes back leases that have lapsed; returns their jobs. A task settled or leased again meanwhile is left.
+
+    Args:
+        given: whether a worker may have had them; a lease that was never given out is no lapse.
+    """
     rows = running_tasks(connection, [task_id for task_id, _ in refs])
     again: list[Any] = []
     changes: list[Change] = []
@@ -328,7 +363,7 @@ def requeue(connection: Connection, replica_id: int, refs: Sequence[tuple[int, i
         row = rows.get(task_id)
         if row is None or (row.state, row.fence, row.replica_id) != (TaskState.RUNNING, fence, replica_id):
             continue
-        decision = settling.lapse(row, row.lapses + 1)
+        decision = settling.lapse(row, row.lapses + 1) if given else None
         if decision is None and row.job_cancelled:
             decision = settling.Decision(TaskState.CANCELLED, tries=row.tries, settled=row.settled or b"")
         if decision is None:
@@ -339,8 +374,9 @@ def requeue(connection: Connection, replica_id: int, refs: Sequence[tuple[int, i
         apply_changes(connection, changes)
     if again:
         ids = [row.id for row in again]
-        connection.execute(sa.update(Task).where(Task.id.in_(ids)).values(lapses=Task.lapses + 1))
-        make_ready(connection, ids)
+        if given:
+            connection.execute(sa.update(Task).where(Task.id.in_(ids)).values(lapses=Task.lapses + 1))
+        make_ready(connection, ids, TaskState.RUNNING)
         free_links(connection, again)
         for job_id, lapsed in sorted(Counter(row.job_id for row in again).items()):
             connection.execute(sa.update(Job).where(Job.id == job_id).values(tasks_running=Job.tasks_running - lapsed))

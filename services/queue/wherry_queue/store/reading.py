@@ -14,6 +14,15 @@ from wherry_queue.jobs import JobNotFound, TaskNotFound
 from wherry_queue.models import Attempt, EntryFailure, Job, JobProgress, ListingChunk, Task, User
 from wherry_queue.states import TaskState, WorkClass
 
+_SHOWN = (
+    Task.id, Task.kind, Task.state, Task.source_path, Task.destination_path, Task.entry_count, Task.total_bytes,
+    Task.attempt_count, Task.failure, Task.phase,
+)  # fmt: skip
+"""What owners see of a task; its payload is large and not among it."""
+_ATTEMPTS = 200
+_LISTING_CHUNKS = 8
+"""Of up to 5,000 entries each; a slow reader must not make us hold a whole large listing."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobView:
@@ -102,24 +111,25 @@ def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[Job
 def list_tasks(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:
     """Returns a job's tasks in the order they were made, behind `after_id`; raises JobNotFound."""
     job_id = job_id_of(connection, user, uid)
-    query = sa.select(Task.__table__).where(Task.job_id == job_id, Task.id > after_id).order_by(Task.id).limit(limit)
+    query = sa.select(*_SHOWN).where(Task.job_id == job_id, Task.id > after_id).order_by(Task.id).limit(limit)
     return list(connection.execute(query))
 
 
 def get_task(connection: Connection, user: str, uid: str, task_id: int) -> Any:
     """Returns a task; raises JobNotFound or TaskNotFound."""
     job_id = job_id_of(connection, user, uid)
-    row = connection.execute(sa.select(Task.__table__).where(Task.job_id == job_id, Task.id == task_id)).one_or_none()
+    row = connection.execute(sa.select(*_SHOWN).where(Task.job_id == job_id, Task.id == task_id)).one_or_none()
     if row is None:
         raise TaskNotFound(task=str(task_id))
     return row
 
 
 def list_attempts(connection: Connection, user: str, uid: str, task_id: int) -> list[Any]:
-    """Returns a task's settled attempts, oldest first; raises as `get_task`."""
+    """Returns a task's settled attempts, oldest first, at most the last 200; raises as `get_task`."""
     get_task(connection, user, uid, task_id)
-    query = sa.select(Attempt.__table__).where(Attempt.task_id == task_id).order_by(Attempt.id)
-    return list(connection.execute(query))
+    columns = (Attempt.worker, Attempt.outcome, Attempt.failure, Attempt.log, Attempt.ended_ms)
+    query = sa.select(*columns).where(Attempt.task_id == task_id).order_by(Attempt.id.desc()).limit(_ATTEMPTS)
+    return list(connection.execute(query))[::-1]
 
 
 def list_failures(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:
@@ -135,14 +145,15 @@ def list_failures(connection: Connection, user: str, uid: str, after_id: int, li
 
 
 def listing_after(connection: Connection, job_id: int, after_id: int) -> tuple[list[tuple[int, bytes]], Any]:
-    """Returns a listing's chunks behind `after_id` as (id, packed entries), and its task's row.
+    """Returns some of a listing's chunks behind `after_id` as (id, packed entries), and its task's row.
 
-    Read in this order: a task that has ended has no chunks to come.
+    Read in this order: when the task has ended and no chunks come, there are none to come.
     """
     task = connection.execute(sa.select(Task.__table__).where(Task.job_id == job_id)).one()
     rows = connection.execute(
         sa.select(ListingChunk.id, ListingChunk.payload)
         .where(ListingChunk.job_id == job_id, ListingChunk.id > after_id)
         .order_by(ListingChunk.id)
+        .limit(_LISTING_CHUNKS)
     )
     return [(row.id, row.payload) for row in rows], task

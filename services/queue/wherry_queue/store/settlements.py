@@ -37,6 +37,7 @@ _UPDATE_TASK = (
     .where(_TASK.c.id == sa.bindparam("task"))
     .values(
         replica_id=None,
+        thumbprint=None,
         state=sa.bindparam("new_state"),
         settled=sa.bindparam("new_settled"),
         settled_fence=sa.bindparam("new_settled_fence"),
@@ -125,6 +126,8 @@ def settle(
             answers.append(True)
         elif row is None or before or row.fence != settlement.fence or row.state != TaskState.RUNNING:
             answers.append(False)
+        elif row.thumbprint != settlement.thumbprint:
+            answers.append(False)  # not the worker that has the lease
         else:
             decision = decide(row, settlement, job_cancelled=row.job_cancelled, policy=policy)
             changes[row.id] = Change(row, decision, settlement.fence, row.lapses)

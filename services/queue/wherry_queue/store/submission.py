@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,8 +70,16 @@ def report(connection: Connection, found: Found) -> int:
     Raises:
         LeaseLost: the fence is not the task's newest, or it is not running.
     """
-    task = connection.execute(sa.select(Task.__table__).where(Task.id == found.task_id).with_for_update()).one_or_none()
-    if task is None or task.fence != found.fence or task.state != TaskState.RUNNING:
+    task = connection.execute(
+        sa.select(Task.__table__, Job.cancelled.label("job_cancelled"))
+        .join(Job, Job.id == Task.job_id)
+        .where(Task.id == found.task_id)
+        .with_for_update(of=Task)
+    ).one_or_none()
+    if task is None or (task.fence, task.state, task.thumbprint) != (found.fence, TaskState.RUNNING, found.thumbprint):
+        raise LeaseLost(task=str(found.task_id))
+    if task.job_cancelled:
+        # Nothing grows any more; what it would add could never be leased, and the job would never end.
         raise LeaseLost(task=str(found.task_id))
     fresh = task.batches == 0 or (found.after == task.cursor and found.cursor > task.cursor)
     removal = found.remove_directory and not task.removal_reported
@@ -83,10 +92,12 @@ def report(connection: Connection, found: Found) -> int:
         return int(task.job_id)
     if not fresh:
         found = Found(found.task_id, found.fence, task.cursor, task.cursor, remove_directory=True)
-    elif not removal and found.remove_directory:
-        raise LeaseLost(task=str(found.task_id))  # a fresh batch after the last one: not our worker's order
+    elif found.remove_directory and not removal:
+        # Somebody added files behind the cursor after the last batch; the removal of the directory waits for them.
+        found = replace(found, remove_directory=False)
     if task.batches > 0 and found.directories_done:
-        found = _without_directory(found)
+        # A walk that goes on behind its cursor counts its directory once, with its first batch.
+        found = replace(found, directories_done=0)
     grown = grow(TaskKind(task.kind), task.source_path, task.destination_path, task.depth, root=task.root, found=found)
     lane_pending = [new for new in grown.tasks if new.phase == 0]
     first_id = _insert_tasks(connection, task.job_id, task.lane_id, grown.tasks, phase=0)
@@ -97,23 +108,6 @@ def report(connection: Connection, found: Found) -> int:
     _advance(connection, task, found, removal=removal)
     _grow_job(connection, task.job_id, grown, found, ready=len(lane_pending))
     return int(task.job_id)
-
-
-def _without_directory(found: Found) -> Found:
-    """A walk that goes on behind its cursor counts its directory once, with its first batch."""
-    return Found(
-        found.task_id,
-        found.fence,
-        found.after,
-        found.cursor,
-        found.chunks,
-        found.directories,
-        found.remove_directory,
-        found.entries,
-        found.failures,
-        0,
-        found.chunk_directories,
-    )
 
 
 def _named(connection: Connection, table: type[User] | type[Site], name: str) -> int:

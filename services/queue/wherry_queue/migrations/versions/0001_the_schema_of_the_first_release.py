@@ -212,6 +212,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("lapses", sa.Integer(), nullable=False),
         sa.Column("replica_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("thumbprint", sa.String(length=64), nullable=True),
         sa.Column("not_before_ms", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(
