@@ -63,7 +63,9 @@ async def follow(channels: ServiceChannels, revocations: Revocations) -> None:
         stream = stub.WatchRevocations(user_service_pb2.WatchRevocationsRequest(cursor=cursor))
         try:
             while True:
-                message = await asyncio.wait_for(stream.read(), _SILENCE_S)
+                # Not `wait_for`: in Python 3.11 it loses a cancellation that comes just as the call fails.
+                async with asyncio.timeout(_SILENCE_S):
+                    message = await stream.read()
                 if message is grpc.aio.EOF:
                     break
                 assert isinstance(message, user_service_pb2.WatchRevocationsResponse)
