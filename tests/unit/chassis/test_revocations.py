@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+from typing import cast
 
+import grpc
+import pytest
 from wherry_chassis.identity import UserClaims
-from wherry_chassis.revocations import Revocations
+from wherry_chassis.revocations import Revocations, follow
+from wherry_chassis.tls import ServiceChannels
 
 _CLAIMS = UserClaims("users/alice", "session-1", 0)
 
@@ -34,3 +40,49 @@ def test_revocations_are_kept_while_they_matter_and_dropped_afterwards() -> None
         revocations.add(f"old-{number}", time.time() - 1)
     assert revocations.is_revoked(_CLAIMS)
     assert not revocations.is_revoked(UserClaims("users/bob", "old-0", 0))
+
+
+class FailingStream:
+    """A stream whose reading fails when the test says so."""
+
+    def __init__(self) -> None:
+        self.failure: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    async def read(self) -> object:
+        return await self.failure
+
+    def cancel(self) -> None:
+        pass
+
+
+class OneStream:
+    """Channels that give one stream."""
+
+    def __init__(self, stream: FailingStream) -> None:
+        self._stream = stream
+
+    def get(self) -> OneStream:
+        return self
+
+    def rotate(self) -> None:
+        pass
+
+    def unary_stream(self, *args: object, **kwargs: object) -> Callable[[object], FailingStream]:
+        return lambda _request: self._stream
+
+
+@pytest.mark.row("U3", missing="idle time-out in the browser")
+@pytest.mark.parametrize("ticks", [0, 1, 2, 3])
+async def test_following_ends_even_if_the_stream_fails_in_the_moment_of_its_cancellation(ticks: int) -> None:
+    stream = FailingStream()
+    task = asyncio.create_task(follow(cast("ServiceChannels", OneStream(stream)), Revocations()))
+    await asyncio.sleep(0)
+    stream.failure.set_exception(
+        grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+    )
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    assert task in done
+    assert task.cancelled()
