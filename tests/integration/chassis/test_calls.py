@@ -403,7 +403,7 @@ async def test_health_is_for_everybody_and_can_be_watched_by_operators(bench: _B
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-@pytest.mark.row("K2", missing="with grpcurl")
+@pytest.mark.row("K2")
 async def test_reflection_is_for_operators_and_lists_every_service(bench: _Bench) -> None:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     async with bench.channel("operator") as channel:

@@ -92,7 +92,7 @@ async def test_a_cancel_ends_a_running_copy_within_a_second_and_nothing_is_left(
 
 
 @pytest.mark.row("W2")
-@pytest.mark.row("D2", missing="the queue's side; a worker killed in mid-copy, in the end-to-end tests")
+@pytest.mark.row("D2")
 async def test_a_copy_stops_before_its_lease_ends_and_the_next_lease_begins_cleanly(bench: Bench) -> None:
     chunk = bench.large()
     settlement = await bench.runner.run(bench.attempt(chunk, seconds=2.5))

@@ -101,7 +101,7 @@ def accesses(
     )
 
 
-@pytest.mark.row("B1", missing="all of it through the services, in the end-to-end tests")
+@pytest.mark.row("B1")
 async def test_two_sites_that_share_no_authority_copy_directly_each_side_with_its_own_credential(
     two_sites: Sites,
     accesses: tuple[SiteAccess, SiteAccess],
@@ -117,7 +117,7 @@ async def test_two_sites_that_share_no_authority_copy_directly_each_side_with_it
     assert (folders[1] / "file").read_bytes() == b"1"
 
 
-@pytest.mark.row("B1", missing="all of it through the services, in the end-to-end tests")
+@pytest.mark.row("B1")
 async def test_one_sites_credential_opens_nothing_at_the_other(
     accesses: tuple[SiteAccess, SiteAccess], pools: Callable[[], EnginePool]
 ) -> None:
@@ -128,7 +128,7 @@ async def test_one_sites_credential_opens_nothing_at_the_other(
     assert await outcome(pools(), source, other) == "DESTINATION_REFUSED_IDENTITY"
 
 
-@pytest.mark.row("B1", missing="all of it through the services, in the end-to-end tests")
+@pytest.mark.row("B1")
 async def test_one_sites_authority_cannot_speak_for_the_others_host(
     accesses: tuple[SiteAccess, SiteAccess], pools: Callable[[], EnginePool]
 ) -> None:

@@ -59,7 +59,7 @@ def test_a_time_that_is_not_there_or_in_no_calendar_is_a_dash() -> None:
     assert wording.moment(Timestamp(seconds=2**60)) == "-"
 
 
-@pytest.mark.row("J5", missing="the queue's part")
+@pytest.mark.row("J5", missing="ETA")
 def test_figures_count_the_bytes_that_move_and_tell_the_time_that_is_left() -> None:
     job = copy_job(
         files_done=12, files_total=60, bytes_done=10**6, bytes_moving=10**6, bytes_total=10**7, bytes_per_second=10**6
@@ -70,7 +70,7 @@ def test_figures_count_the_bytes_that_move_and_tell_the_time_that_is_left() -> N
     assert "left" not in figures_of(job)
 
 
-@pytest.mark.row("J5", missing="the queue's part")
+@pytest.mark.row("J5", missing="ETA")
 def test_a_removal_counts_files_and_directories() -> None:
     progress = messages.JobProgress(
         files_done=3, files_failed=1, files_total=5, directories_done=1, directories_total=2

@@ -175,7 +175,7 @@ async def test_a_copy_stops_before_its_lease_ends_and_is_given_back_with_what_is
     assert patient.there() == ["a"]
 
 
-@pytest.mark.row("D2", missing="the queue's side; a worker killed in mid-copy, in the end-to-end tests")
+@pytest.mark.row("D2")
 async def test_a_later_lease_removes_what_an_earlier_one_left_behind(bench: Bench) -> None:
     (bench.destination / ".wherry-1.2-1-1").write_bytes(b"half a fi")
     settlement = await bench.run(bench.chunk("a", "b"), fence=2)

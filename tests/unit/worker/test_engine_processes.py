@@ -227,7 +227,7 @@ asyncio.run(main())
     await until(lambda: not alive(engine_pid))
 
 
-@pytest.mark.row("S6", missing="the site service's side")
+@pytest.mark.row("S6")
 async def test_credentials_lie_in_a_private_folder_and_are_wiped_when_the_engine_ends(
     tmp_path: Path, plan: Plan, pool: EnginePool
 ) -> None:

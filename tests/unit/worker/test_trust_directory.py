@@ -68,7 +68,7 @@ def test_a_directory_holds_exactly_the_given_authorities(tmp_path: Path) -> None
     assert "cond_subjects  globus  '\"/O=Site A/*\"'" in policy
 
 
-@pytest.mark.row("B1", missing="the copy itself, in the integration tests")
+@pytest.mark.row("B1")
 def test_an_authority_under_a_name_known_with_another_key_is_refused(tmp_path: Path) -> None:
     subject = ((NameOID.ORGANIZATION_NAME, "Site A"), (NameOID.COMMON_NAME, "Hosts"))
     with pytest.raises(TrustError, match="different keys"):

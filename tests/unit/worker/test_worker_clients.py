@@ -290,7 +290,7 @@ async def test_credentials_come_whole_or_stay_as_they_are_held(services: Wired) 
         await sites.fetch("token", [replace(access, credential_id="another")])
 
 
-@pytest.mark.row("S6", missing="the site service's side")
+@pytest.mark.row("S6")
 @pytest.mark.parametrize(
     ("code", "reason", "error"),
     [

@@ -32,7 +32,7 @@ def lease(work: Work) -> Lease:
     return Lease(ref, time.monotonic() + 9, "t", WorkClass.BULK, "users/1", "sites/a", "sites/a", 1, work)
 
 
-@pytest.mark.row("S6", missing="the site service's side")
+@pytest.mark.row("S6")
 def test_what_a_killed_worker_left_is_wiped_by_the_next_and_a_living_ones_is_not(tmp_path: Path) -> None:
     living = RunFolder(tmp_path)
     (living.path / "mine.pem").write_bytes(b"KEY")
