@@ -21,7 +21,7 @@ check: ## Style, types, who may import whom, contracts and what they must not br
 	@deploy/setup.sh --tests && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy $(SOURCES) && $(BIN)/lint-imports && $(BIN)/buf lint $(CONTRACTS) --config protos/buf.yaml && $(BIN)/buf breaking $(CONTRACTS) --against protos/baseline.binpb --config protos/buf.yaml
 
 bench: ## Measures against peers on the same work (ONLY=first for one group)
-	@deploy/setup.sh --tests && PYTHONPATH=tests/support:tests/fakes $(BIN)/python -m bench $(ONLY)
+	@deploy/setup.sh --tests && PYTHONPATH=tests/support:tests/fakes $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 mutants: ## Sabotages the code, patch by patch; a test must notice each (ONLY=name for one)
 	@deploy/setup.sh --tests && PYTHONPATH=tests/support $(BIN)/python -m wherry_testing.mutants $(if $(ONLY),--only '$(ONLY)')
