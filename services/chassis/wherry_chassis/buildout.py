@@ -16,7 +16,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticUndefined
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -328,9 +327,3 @@ def database_url(section: Service) -> str:
 def effective(buildout: Buildout) -> dict[str, Any]:
     """Returns the whole configuration, defaults included, as plain data. References stay references."""
     return buildout.model_dump(mode="json", exclude_none=True, exclude_defaults=False)
-
-
-def default_of(section: type[_Section], name: str) -> Any:
-    """Returns the default of a key; None where it has none."""
-    default = section.model_fields[name].default
-    return None if default is PydanticUndefined else default
