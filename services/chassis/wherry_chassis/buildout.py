@@ -13,9 +13,10 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -89,7 +90,16 @@ def _database(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username or parts.password)
+    if parts.scheme != "https" or not parts.hostname or not bare:
+        raise ValueError("the address that people type is written https://HOST or https://HOST:PORT")
+    return text.rstrip("/")
+
+
 Address = Annotated[str, AfterValidator(_address)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 Subject = Annotated[str, AfterValidator(normalise_subject)]
 Network = Annotated[str, AfterValidator(lambda text: str(ipaddress.ip_network(text)))]
@@ -148,12 +158,19 @@ class SiteServiceSection(Service):
     myproxy_timeout_s: Seconds = 20
 
 
+class QueueServiceSection(Service):
+    """The queue service."""
+
+    heartbeat_s: Seconds = 20
+    """A watch or listing that has no news says so often that it lives. Shorter than `gateway.stream_idle_s`."""
+
+
 class Services(_Section):
     """`[service.*]`."""
 
     user: Service
     site: SiteServiceSection
-    queue: Service
+    queue: QueueServiceSection
 
 
 class Worker(Identity):
@@ -172,6 +189,25 @@ class Worker(Identity):
     """A copy that makes no progress for so long is stopped."""
     engine_idle_s: Seconds = 60
     engine_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
+
+
+class Gateway(Identity):
+    """The one door for browsers, scripts and the command line. `certificate` is its host certificate, by which the
+    services know it; `public_certificate` is what its callers see."""
+
+    paths: ClassVar[Sequence[str]] = ("certificate", "key", "public_certificate", "public_key", "state", "envoy")
+    public_url: PublicUrl
+    listen: Address
+    public_certificate: Path
+    public_key: Path
+    state: Path
+    """A folder of its own, for what is rendered and for its sockets."""
+    envoy: Path | None = None
+    """Another build of Envoy than the one that is installed with Wherry."""
+    sign_ins_per_s: int = Field(default=20, ge=1, le=100_000)
+    """Sign-ins, registrations and the like that pass in a second, of all callers together; twice as many in a burst."""
+    stream_idle_s: Seconds = 300
+    """A stream on which nothing moves for so long is ended."""
 
 
 class Lease(_Section):
@@ -254,6 +290,7 @@ class Buildout(_Section):
     deployment: Deployment
     service: Services
     worker: Worker
+    gateway: Gateway | None = None
     lease: Lease = Lease()
     limits: Limits = Limits()
     tokens: Tokens
@@ -262,6 +299,14 @@ class Buildout(_Section):
     egress: Egress = Egress()
     retention: Retention = Retention()
     logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _streams_outlive_silence(self) -> Buildout:
+        if self.gateway is not None and self.gateway.stream_idle_s <= self.service.queue.heartbeat_s:
+            raise ValueError(
+                "gateway.stream_idle_s: longer than service.queue.heartbeat_s, or the gateway ends streams that live"
+            )
+        return self
 
 
 def load(path: Path) -> Buildout:
@@ -298,7 +343,7 @@ def _complaint(path: Path, text: str, fault: Any) -> str:
             what = "missing; add it"
         case _:
             what = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {key}: {what}"
+    return f"{where}: {key}: {what}" if key else f"{where}: {what}"
 
 
 def _resolve(section: Any, base: Path) -> Any:

@@ -75,6 +75,13 @@ class InvalidFields(DomainError):
         return self._problems
 
 
+class MalformedRequest(DomainError):
+    """The request is not a message of this method; look at the contract and at the fields' types."""
+
+    kind = Kind.INVALID_ARGUMENT
+    reason = "MALFORMED_REQUEST"
+
+
 class TokenMissing(DomainError):
     """Sign in first: the call needs `authorization: Bearer` with an access token."""
 

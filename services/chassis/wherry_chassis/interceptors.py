@@ -10,20 +10,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import protovalidate
 import structlog
 from google.protobuf.message import Message
+from google.rpc import status_pb2
 
 from wherry_chassis.access import AccessTable
-from wherry_chassis.errors import AccessDenied, DomainError, FieldProblem, InvalidFields, SessionEnded
+from wherry_chassis.errors import AccessDenied, DomainError, FieldProblem, InvalidFields, MalformedRequest, SessionEnded
 from wherry_chassis.identity import Caller, Peer, UserClaims, certificate_identity, set_caller
 from wherry_chassis.logging import logger
-from wherry_chassis.status import error_status, incident_status
+from wherry_chassis.status import error_status, grpc_status, incident_status
 from wherry_chassis.tokens import TokenVerifier
 
+_TRANSCODED = "x-envoy-original-path"
+"""The header by which Envoy's transcoder says that the caller speaks JSON. Who sends it otherwise fools nobody else."""
 _QUIET = ("grpc.health.v1.Health/", "grpc.reflection.")
 
 
@@ -46,12 +49,25 @@ class Call:
 class CallInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
     """Stands around each call: `around` for its whole length, `inspect` for each message that comes in."""
 
+    decodes: ClassVar[bool] = False
+    """Whether messages are taken apart here and not by gRPC, so that a broken one is a failure like any other."""
+
     @abc.abstractmethod
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Surrounds the handler; what it raises ends the call."""
 
     def inspect(self, call: Call, request: Message) -> None:  # most look at no messages
         """Sees a message before the handler does; what it raises ends the call."""
+
+    def farewell(self, call: Call, error: Exception, sent: Message | None) -> Message | None:  # noqa: ARG002
+        """Returns a last message for a stream that fails, in place of the failure; None to let it fail.
+
+        Args:
+            call: the call.
+            error: what ends it.
+            sent: the last message that went out, None if none has.
+        """
+        return None
 
     async def intercept_service(
         self,
@@ -71,15 +87,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
         def call_of(context: Any) -> Call:
             return Call(method, metadata, streaming, context)
 
+        decode = handler.request_deserializer if self.decodes else None
+
+        def taken(call: Call, message: Any) -> Any:
+            if decode is not None:
+                message = _decoded(decode, message)
+            self.inspect(call, message)
+            return message
+
         def inspected(call: Call, request: Any) -> Any:
             if not handler.request_streaming:
-                self.inspect(call, request)
-                return request
+                return taken(call, request)
 
             async def messages() -> AsyncIterator[Any]:
                 async for message in request:
-                    self.inspect(call, message)
-                    yield message
+                    yield taken(call, message)
 
             return messages()
 
@@ -95,9 +117,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
                 if not hasattr(answers, "__aiter__"):
                     await answers  # a handler of the other style, which writes to the context (health's Watch is one)
                     return
-                async with contextlib.aclosing(answers):  # ended now, in this task, and not when it is collected
-                    async for message in answers:
-                        yield message
+                sent: Any = None
+                try:
+                    async with contextlib.aclosing(answers):  # ended now, in this task, and not when it is collected
+                        async for sent in answers:
+                            yield sent
+                except Exception as error:
+                    if (last := self.farewell(call, error, sent)) is None:
+                        raise
+                    yield last
 
         match handler.request_streaming, handler.response_streaming:
             case False, False:
@@ -109,11 +137,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
             case _:
                 behaviour, make = handler.stream_stream, grpc.stream_stream_rpc_method_handler
         wrapped: Any = stream if handler.response_streaming else answer
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        deserializer = None if self.decodes else handler.request_deserializer
+        return make(wrapped, deserializer, handler.response_serializer)
+
+
+def _decoded(decode: Callable[[bytes], Any], message: bytes) -> Any:
+    try:
+        return decode(message)
+    except Exception as error:  # protobuf's own and UnicodeDecodeError among them
+        raise MalformedRequest from error
 
 
 class ErrorInterceptor(CallInterceptor):
     """Maps domain errors to status; anything else becomes INTERNAL with an incident id, its text kept in the log."""
+
+    decodes = True
 
     @contextlib.asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
@@ -123,11 +161,26 @@ class ErrorInterceptor(CallInterceptor):
         except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as error:  # noqa: BLE001  # the caller must never see its text
-            if (known := _domain_error(error)) is not None:
-                await call.context.abort_with_status(error_status(known))
-            incident = secrets.token_hex(8)
-            logger().exception("incident", incident=incident, method=call.method)
-            await call.context.abort_with_status(incident_status(incident))
+            await call.context.abort_with_status(grpc_status(_status(call, error)))
+
+    def farewell(self, call: Call, error: Exception, sent: Message | None) -> Message | None:
+        """Tells callers over JSON how their stream ended: behind HTTP's status line there is no other way.
+
+        It takes messages with the fields `last` and `error`. Before the first message the status does it.
+        """
+        if sent is None or isinstance(error, grpc.aio.AbortError) or _TRANSCODED not in call.metadata:
+            return None
+        if not {"last", "error"} <= sent.DESCRIPTOR.fields_by_name.keys():
+            return None
+        return type(sent)(last=True, error=_status(call, error))
+
+
+def _status(call: Call, error: Exception) -> status_pb2.Status:
+    if (known := _domain_error(error)) is not None:
+        return error_status(known)
+    incident = secrets.token_hex(8)
+    logger().error("incident", incident=incident, method=call.method, exc_info=error)
+    return incident_status(incident)
 
 
 def _domain_error(error: BaseException) -> DomainError | None:
@@ -186,7 +239,7 @@ class AccessInterceptor(CallInterceptor):
         if scheme.lower() == "bearer" and self._table.needs_user(call.method):
             user = await self._verifier.verify(token.strip())
         self._table.check(call.method, peer, user)
-        set_caller(Caller(peer, user, call.context.peer()))
+        set_caller(Caller(peer, user, _address(call, peer)))
         if user is None or not call.streaming:
             yield
             return
@@ -220,6 +273,16 @@ class AccessInterceptor(CallInterceptor):
             raise AccessDenied(method=call.method)
         subject, thumbprint = certificate_identity(bytes(certificates[0]))
         return Peer(subject, thumbprint, self._table.roles_of(subject))
+
+
+def _address(call: Call, peer: Peer) -> str:
+    """Returns where the call comes from: what the gateway saw, for calls through it, or the other end's address."""
+    forwarded = call.metadata.get("x-forwarded-for", "") if "gateway" in peer.roles else ""
+    # What the gateway itself has added stands last; before it stands what callers like to say.
+    host = forwarded.rpartition(",")[2].strip()
+    if host:
+        return f"ipv6:[{host}]:0" if ":" in host else f"ipv4:{host}:0"
+    return str(call.context.peer())
 
 
 class ValidationInterceptor(CallInterceptor):

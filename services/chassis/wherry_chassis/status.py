@@ -24,20 +24,20 @@ _FIELDS = 12
 GRPC_CODES: dict[Kind, grpc.StatusCode] = {kind: grpc.StatusCode[kind.value] for kind in Kind}
 
 
-def error_status(error: DomainError) -> grpc.Status:
+def error_status(error: DomainError) -> status_pb2.Status:
     """Returns what a caller gets for a domain error: code, message, ErrorInfo, and BadRequest for unfit fields."""
     metadata = {key: _clipped(value, _METADATA_BYTES) for key, value in error.metadata.items()}
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if error.field_problems:
         details.append(bad_request(error.field_problems))
-    return make_status(GRPC_CODES[error.kind], error.message, details)
+    return _status(GRPC_CODES[error.kind], error.message, details)
 
 
-def incident_status(incident: str) -> grpc.Status:
+def incident_status(incident: str) -> status_pb2.Status:
     """Returns what a caller gets for an error that nobody foresaw; what it was stays in the log under `incident`."""
     info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
     text = f"Something went wrong on our side. The operator finds it in the log as incident {incident}."
-    return make_status(grpc.StatusCode.INTERNAL, text, [info])
+    return _status(grpc.StatusCode.INTERNAL, text, [info])
 
 
 def bad_request(problems: Sequence[FieldProblem]) -> error_details_pb2.BadRequest:
@@ -53,16 +53,23 @@ def bad_request(problems: Sequence[FieldProblem]) -> error_details_pb2.BadReques
 
 def make_status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> grpc.Status:
     """Returns a status with details for `context.abort_with_status`."""
+    return grpc_status(_status(code, message, details))
+
+
+def grpc_status(status: status_pb2.Status) -> grpc.Status:
+    """Returns a status for `context.abort_with_status`."""
+    made: grpc.Status = rpc_status.to_status(status)
+    return made
+
+
+def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> status_pb2.Status:
     packed = []
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    status: grpc.Status = rpc_status.to_status(
-        status_pb2.Status(
-            code=code_pb2.Code.Value(code.name), message=_clipped(message, _MESSAGE_BYTES), details=packed
-        )
+    return status_pb2.Status(
+        code=code_pb2.Code.Value(code.name), message=_clipped(message, _MESSAGE_BYTES), details=packed
     )
-    return status
 
 
 def _clipped(text: str, size_bytes: int) -> str:

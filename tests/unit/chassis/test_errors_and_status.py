@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
-from wherry_chassis.status import GRPC_CODES, error_status, incident_status
+from wherry_chassis.status import GRPC_CODES, error_status, grpc_status, incident_status
 
 _STATUS_KEY = "grpc-status-details-bin"
 
@@ -15,12 +17,13 @@ class _Missing(DomainError):
     reason = "SITE_NOT_FOUND"
 
 
-def _details(status: object) -> status_pb2.Status:
-    metadata = dict(status.trailing_metadata)  # type: ignore[attr-defined]  # grpc.Status is opaque in the stubs
-    return status_pb2.Status.FromString(metadata[_STATUS_KEY])
+def _details(status: status_pb2.Status) -> status_pb2.Status:
+    """What a caller gets: the status out of the trailer that gRPC sends."""
+    sent: Any = grpc_status(status)  # opaque in the stubs
+    return status_pb2.Status.FromString(dict(sent.trailing_metadata)[_STATUS_KEY])
 
 
-def _info(status: object) -> error_details_pb2.ErrorInfo:
+def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
     info = error_details_pb2.ErrorInfo()
     assert _details(status).details[0].Unpack(info)
     return info

@@ -1,0 +1,1 @@
+"""The gateway: renders and runs Envoy, and serves the web page."""

@@ -1,0 +1,50 @@
+"""A browser's cookies become the headers that the services know.
+
+The names are the user service's: it sets the cookies (`wherry_user.cookies`), and the contracts of both meet in
+tests/integration/gateway.
+"""
+
+from __future__ import annotations
+
+ACCESS_COOKIE = "__Host-wherry-access"
+REFRESH_COOKIE = "__Secure-wherry-refresh"
+REFRESH_HEADER = "x-wherry-refresh-token"
+COOKIES_HEADER = "x-wherry-cookies"
+
+# A token of the caller's own goes before a cookie. No service ever sees a cookie.
+_LUA = """\
+local function cookie_of(header, name)
+  for key, value in string.gmatch(header, "([^=;%%s]+)=([^;%%s]*)") do
+    if key == name then return value end
+  end
+  return nil
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local cookies = headers:get("cookie")
+  if cookies == nil then return end
+  headers:remove("cookie")
+  if headers:get("authorization") == nil then
+    local access = cookie_of(cookies, "%(access)s")
+    if access ~= nil and access ~= "" then
+      headers:replace("authorization", "Bearer " .. access)
+    end
+    local refresh = cookie_of(cookies, "%(refresh)s")
+    if refresh ~= nil and refresh ~= "" then
+      headers:replace("%(refresh_header)s", refresh)
+    end
+    headers:replace("%(cookies_header)s", "1")
+  end
+end
+"""
+
+
+def lua() -> str:
+    """Returns the script."""
+    return _LUA % {
+        "access": ACCESS_COOKIE,
+        "refresh": REFRESH_COOKIE,
+        "refresh_header": REFRESH_HEADER,
+        "cookies_header": COOKIES_HEADER,
+    }
