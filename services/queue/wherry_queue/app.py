@@ -57,13 +57,19 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
     policy = RetryPolicy(lease.attempts, lease.back_off_s)
 
     def register(server: grpc.aio.Server) -> None:
-        jobs = JobServicer(database, dispatcher, hub, directory)
+        jobs = JobServicer(database, dispatcher, hub, directory, heartbeat_s=section.heartbeat_s)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
-        listings = FileServicer(database, dispatcher, hub, directory, wait_s=lease.listing_wait_s)
+        listings = FileServicer(
+            database, dispatcher, hub, directory, wait_s=lease.listing_wait_s, heartbeat_s=section.heartbeat_s
+        )
         file_service_pb2_grpc.add_FileServiceServicer_to_server(listings, server)
         leases = LeaseServicer(database, dispatcher, hub, progress, policy, stream_max_age_s=lease.stream_max_age_s)
         lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(leases, server)
         lease_service_pb2_grpc.add_LeaseKeyServiceServicer_to_server(LeaseKeyServicer(database), server)
+
+    def end_streams() -> None:
+        dispatcher.drain()
+        hub.close()
 
     return Service(
         name="queue",
@@ -81,6 +87,6 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
             dispatcher.fold_progress,
             lambda: follow(user_channels, revocations),
         ],
-        before_stop=dispatcher.drain,
+        before_stop=end_streams,
         close=[dispatcher.retire, user_channels.close, site_channels.close],
     )

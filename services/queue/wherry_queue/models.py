@@ -66,6 +66,10 @@ class Job(Base):
     __table_args__ = (
         sa.UniqueConstraint("user_id", "request_id"),
         sa.Index("job_of_user", "user_id", "work_class", "id"),
+        sa.Index("job_open", "user_id", "work_class", "id",
+                 postgresql_where=sa.text("ended_ms is null"), sqlite_where=sa.text("ended_ms is null")),
+        sa.Index("job_ended", "ended_ms",
+                 postgresql_where=sa.text("ended_ms is not null"), sqlite_where=sa.text("ended_ms is not null")),
         sa.Index("job_stalled", "phase_open", postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
                  sqlite_where=sa.text("phase_open = 0 and tasks_open > 0")),
     )  # fmt: skip
@@ -102,7 +106,7 @@ class Job(Base):
     directories_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     created_ms: Mapped[int] = mapped_column(sa.BigInteger)
     started_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
-    ended_ms: Mapped[int | None] = mapped_column(sa.BigInteger, index=True)
+    ended_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     failure: Mapped[dict[str, object] | None] = mapped_column(Json)
     """The first failure."""
 
@@ -140,6 +144,8 @@ class Task(Base):
         sa.Index("task_running", "replica_id",
                  postgresql_where=sa.text("state = 2"), sqlite_where=sa.text("state = 2")),
         sa.Index("task_delayed", "not_before_ms",
+                 postgresql_where=sa.text("state = 4"), sqlite_where=sa.text("state = 4")),
+        sa.Index("task_delayed_of_job", "job_id", "not_before_ms",
                  postgresql_where=sa.text("state = 4"), sqlite_where=sa.text("state = 4")),
         sa.Index("task_of_job", "job_id", "id"),
         {"postgresql_with": {"fillfactor": 50}},

@@ -85,7 +85,7 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # all r
 
     def register(server: grpc.aio.Server) -> None:
         rpc.add_UserServiceServicer_to_server(UserServicer(accounts, sessions), server)
-        rpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
+        rpc.add_SessionServiceServicer_to_server(SessionServicer(sessions, system_clock), server)
         rpc.add_KeyServiceServicer_to_server(KeyServicer(ring), server)
         rpc.add_RevocationServiceServicer_to_server(RevocationServicer(feed), server)
 

@@ -29,8 +29,11 @@ def random_id() -> str:
 
 
 def random_secret() -> str:
-    """Returns 32 random bytes in base64url."""
-    return secrets.token_urlsafe(32)
+    """Returns 32 random bytes in hexadecimal.
+
+    People type some of these behind a command's name, where one that begins with a dash would be an option.
+    """
+    return secrets.token_hex(32)
 
 
 def token_hash(token: str) -> str:

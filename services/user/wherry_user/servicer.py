@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.user.v1 import user_service_pb2 as pb
 from wherry.user.v1 import user_service_pb2_grpc as rpc
+from wherry_chassis.errors import FieldProblem, InvalidFields
 from wherry_chassis.identity import Caller, current_caller
 
+from wherry_user import cookies
 from wherry_user.accounts import Account, Accounts
 from wherry_user.audit import Origin
-from wherry_user.errors import SessionNotFound, UserNotFound
+from wherry_user.clock import Clock
+from wherry_user.errors import RefreshTokenInvalid, SessionNotFound, UserNotFound
 from wherry_user.revocations import Batch, Revocation, RevocationFeed, Subject
 from wherry_user.sessions import Session, Sessions, TokenPair
 from wherry_user.signing import ALGORITHM, KeyRing, StoredKey, base64url
@@ -55,17 +58,22 @@ class UserServicer(rpc.UserServiceServicer):
 class SessionServicer(rpc.SessionServiceServicer):
     """Sign-ins."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
         self._sessions = sessions
+        self._clock = clock
 
     async def CreateSession(self, request: pb.CreateSessionRequest, context: _Context) -> pb.CreateSessionResponse:
         """Signs in."""
+        as_cookies = _wants_cookies(request.token_delivery)
         account, session, pair = await self._sessions.sign_in(request.email, request.password, _origin())
-        return pb.CreateSessionResponse(tokens=_tokens(pair), user=_user(account, session.previous_sign_in_ms))
+        tokens = await self._delivered(pair, context, as_cookies=as_cookies)
+        return pb.CreateSessionResponse(tokens=tokens, user=_user(account, session.previous_sign_in_ms))
 
     async def RefreshSession(self, request: pb.RefreshSessionRequest, context: _Context) -> pb.RefreshSessionResponse:
         """Trades a refresh token."""
-        return pb.RefreshSessionResponse(tokens=_tokens(await self._sessions.refresh(request.refresh_token, _origin())))
+        as_cookies = _wants_cookies(request.token_delivery)
+        pair = await self._sessions.refresh(_refresh_token(request, context, from_cookie=as_cookies), _origin())
+        return pb.RefreshSessionResponse(tokens=await self._delivered(pair, context, as_cookies=as_cookies))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: _Context) -> pb.ListSessionsResponse:
         """Lists one's live sessions."""
@@ -76,13 +84,23 @@ class SessionServicer(rpc.SessionServiceServicer):
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: _Context) -> Empty:
         """Ends one of one's sessions."""
         caller = current_caller()
-        parent, _, session_id = request.name.partition("/sessions/")
+        parent, _, named = request.name.partition("/sessions/")
         try:
             user_id = _own(parent, caller)
         except UserNotFound as error:
             raise SessionNotFound from error
-        await self._sessions.end(user_id, _session_id(caller) if session_id == "current" else session_id, _origin())
+        current = _session_id(caller)
+        session_id = current if named == "current" else named
+        await self._sessions.end(user_id, session_id, _origin())
+        if session_id == current and _gateway_header(context, cookies.BROWSER_HEADER) == "1":
+            await _set_cookies(context, cookies.withdrawn())
         return Empty()
+
+    async def _delivered(self, pair: TokenPair, context: _Context, *, as_cookies: bool) -> pb.Tokens:
+        if not as_cookies:
+            return _tokens(pair)
+        await _set_cookies(context, cookies.issued(pair, self._clock()))
+        return _expire_times(pair)
 
 
 class KeyServicer(rpc.KeyServiceServicer):
@@ -121,6 +139,46 @@ def _host(address: str) -> str:
     if kind not in {"ipv4", "ipv6"}:
         return address
     return rest.rpartition(":")[0].strip("[]")
+
+
+def _through_gateway() -> bool:
+    return "gateway" in current_caller().peer.roles
+
+
+def _gateway_header(context: _Context, name: str) -> str:
+    """Returns a header that only the gateway can have made; empty where it is not there once, or from anybody else."""
+    if not _through_gateway():
+        return ""
+    values = [value for key, value in context.invocation_metadata() or () if key == name]
+    return str(values[0]) if len(values) == 1 else ""
+
+
+def _wants_cookies(delivery: pb.TokenDelivery.ValueType) -> bool:
+    if delivery != pb.TOKEN_DELIVERY_COOKIES:
+        return False
+    if not _through_gateway():
+        raise InvalidFields(FieldProblem("token_delivery", "cookies are for browsers; leave it unset here"))
+    return True
+
+
+def _refresh_token(request: pb.RefreshSessionRequest, context: _Context, *, from_cookie: bool) -> str:
+    """Returns the refresh token from where it has to be.
+
+    The cookie's token is never traded for one in the answer, or a script in a page could get at it.
+    """
+    if from_cookie:
+        if request.refresh_token:
+            raise InvalidFields(FieldProblem("refresh_token", "leave it empty, it comes in its cookie"))
+        if token := _gateway_header(context, cookies.REFRESH_HEADER):
+            return token
+        raise RefreshTokenInvalid
+    if not request.refresh_token:
+        raise InvalidFields(FieldProblem("refresh_token", "the refresh token of the last answer is wanted"))
+    return request.refresh_token
+
+
+async def _set_cookies(context: _Context, values: Sequence[str]) -> None:
+    await context.send_initial_metadata(tuple(("set-cookie", value) for value in values))
 
 
 def _own(name: str, caller: Caller) -> str:
@@ -169,6 +227,12 @@ def _tokens(pair: TokenPair) -> pb.Tokens:
         access_expire_time=_time(pair.access_expires_ms),
         refresh_token=pair.refresh,
         refresh_expire_time=_time(pair.refresh_expires_ms),
+    )
+
+
+def _expire_times(pair: TokenPair) -> pb.Tokens:
+    return pb.Tokens(
+        access_expire_time=_time(pair.access_expires_ms), refresh_expire_time=_time(pair.refresh_expires_ms)
     )
 
 

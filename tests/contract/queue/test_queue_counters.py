@@ -83,8 +83,9 @@ class QueueMachine(RuleBasedStateMachine):
         try:
             self.do(submission.report, found)
         except LeaseLost:
-            row = self.do(lambda c: c.execute(sa.select(Task.__table__).where(Task.id == task.task_id)).one())
-            assert row.fence != task.fence or row.state != TaskState.RUNNING
+            query = sa.select(Task.fence, Task.state, Job.cancelled).join(Job, Job.id == Task.job_id)
+            row = self.do(lambda c: c.execute(query.where(Task.id == task.task_id)).one())
+            assert row.cancelled or row.fence != task.fence or row.state != TaskState.RUNNING
 
     @precondition(lambda self: self.held)
     @rule(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +14,18 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from wherry.queue.v1 import file_service_pb2, job_service_pb2, lease_service_pb2, lease_service_pb2_grpc
 from wherry.type.v1 import entry_pb2
-from wherry_chassis import migrations
 from wherry_testing.pki import TestPki
 from wherry_testing.queue_service import (
-    DEADLINE_S,
     QueueServiceUnderTest,
     copy_request,
+    next_of,
     packed,
+    read_to_end,
     running_queue_service,
 )
+from wherry_testing.refusals import reason_of
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        url: str = request.getfixturevalue("fresh_postgres")("wherry_queue")
-        return url
-    url = f"sqlite:///{tmp_path}/queue.db"
-    migrations.upgrade(url, "wherry_queue")
-    return url
-
-
-@pytest.fixture
-async def queue(pki: TestPki, database_url: str, tmp_path: Path) -> AsyncIterator[QueueServiceUnderTest]:
-    async with running_queue_service(pki, database_url, tmp_path) as service:
-        yield service
-
-
-def reason_of(error: grpc.RpcError) -> str:
-    status: Any = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError is a call
-    for detail in status.details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info.reason
-    return ""
-
-
-async def next_of(stream: Any) -> Any:
-    message = await asyncio.wait_for(stream.read(), DEADLINE_S)
-    assert message is not grpc.aio.EOF, "the stream ended without its last message"
-    return message
-
-
-async def read_to_end(stream: Any) -> None:
-    while await stream.read() is not grpc.aio.EOF:
-        pass
 
 
 def found(cursor: bytes, **values: Any) -> lease_service_pb2.ReportEntriesRequest:

@@ -224,11 +224,29 @@ def packed(*names: str, size_bytes: int = 10) -> lease_service_pb2.EntryChunk:
     )
 
 
+async def next_of(stream: Any) -> Any:
+    """Returns a stream's next message; fails if it ends or stays silent."""
+    message = await asyncio.wait_for(stream.read(), DEADLINE_S)
+    assert message is not grpc.aio.EOF, "the stream ended without its last message"
+    return message
+
+
+async def read_to_end(stream: Any) -> None:
+    """Reads a stream until it ends; raises what ends it."""
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
 @contextlib.asynccontextmanager
 async def running_queue_service(
-    pki: TestPki, database_url: str, folder: Path, **lease: float
+    pki: TestPki, database_url: str, folder: Path, *, watch_heartbeat_s: float = 20, **lease: float
 ) -> AsyncIterator[QueueServiceUnderTest]:
-    """Runs the service within the block; its database has to have the newest schema. `lease`: keys of `[lease]`."""
+    """Runs the service within the block; its database has to have the newest schema.
+
+    Args:
+        watch_heartbeat_s: `service.queue.heartbeat_s`.
+        lease: keys of `[lease]`.
+    """
     for role in _ROLES:
         pki.files(role)
     users, sites = FakeUserKeys(), FakeSiteDirectory()
@@ -244,12 +262,14 @@ async def running_queue_service(
         asked = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
         await server.start()
         stack.push_async_callback(server.stop, None)
-        service = build(_buildout(pki, database_url, folder, asked, lease), 0)
+        service = build(_buildout(pki, database_url, folder, asked, watch_heartbeat_s, lease), 0)
         port = await stack.enter_async_context(running(service, "127.0.0.1:0", pki.material("queue")))
         yield QueueServiceUnderTest(pki, f"127.0.0.1:{port}", users, sites)
 
 
-def _buildout(pki: TestPki, database_url: str, folder: Path, asked: str, lease: dict[str, float]) -> Buildout:
+def _buildout(
+    pki: TestPki, database_url: str, folder: Path, asked: str, watch_heartbeat_s: float, lease: dict[str, float]
+) -> Buildout:
     def section(name: str, address: str, database: str) -> dict[str, object]:
         files = pki.files(name)
         return {"certificate": files.certificate, "key": files.key, "listen": [address], "database": database}
@@ -261,7 +281,7 @@ def _buildout(pki: TestPki, database_url: str, folder: Path, asked: str, lease: 
             "service": {
                 "user": section("user", asked, "sqlite:///unused"),
                 "site": section("site", asked, "sqlite:///unused") | {"key_encryption_key": "env:UNUSED"},
-                "queue": section("queue", "127.0.0.1:0", database_url),
+                "queue": section("queue", "127.0.0.1:0", database_url) | {"heartbeat_s": watch_heartbeat_s},
             },
             "worker": {"certificate": worker.certificate, "key": worker.key, "state": folder / "worker"},
             "lease": {"ttl_s": 2.0, "heartbeat_s": 0.3, "back_off_s": 0.01, "listing_wait_s": 2.0} | lease,

@@ -24,7 +24,6 @@ from wherry_queue.states import ENDED, TaskKind, TaskState, WorkClass
 from wherry_queue.store import control, reading, submission
 
 _POLL_S = 1.0
-_HEARTBEAT_S = 10.0
 
 
 class NoWorker(DomainError):
@@ -38,13 +37,21 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
     """Looks into sites for people who wait."""
 
     def __init__(
-        self, database: Database, dispatcher: Dispatcher, hub: Hub, directory: SiteDirectory, *, wait_s: float
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        hub: Hub,
+        directory: SiteDirectory,
+        *,
+        wait_s: float,
+        heartbeat_s: float,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._hub = hub
         self._directory = directory
         self._wait_s = wait_s
+        self._heartbeat_s = heartbeat_s
 
     async def ListDirectory(
         self, request: pb.ListDirectoryRequest, context: Any
@@ -73,7 +80,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                     if chunks:
                         said_s = now_s
                         continue
-                    if now_s - said_s > _HEARTBEAT_S:
+                    if now_s >= said_s + self._heartbeat_s:
                         said_s = now_s
                         yield pb.ListDirectoryResponse(path=shown(path))
                     if ended:
@@ -85,7 +92,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                     elif task.attempt_count == 0 and now_s - started_s > self._wait_s:
                         raise NoWorker
                     else:
-                        await waiter.wait(_POLL_S)
+                        await waiter.wait(min(_POLL_S, max(said_s + self._heartbeat_s - now_s, 0)))
         finally:
             if not ended:
                 # Shielded: the caller has gone and this call is being torn down; the task has to be stopped still.

@@ -80,6 +80,11 @@ def page_key(token: str, field: str = "page_token") -> int | None:
     return int(token)
 
 
+def job_uid_of(name: str) -> str:
+    """Returns the job's uid in the name of a job or of something of it (its pattern was validated)."""
+    return name.split("/")[1]
+
+
 def task_id_of(name: str) -> int:
     """Returns the id in a task's resource name (its pattern was validated)."""
     return int(name.rsplit("/", 1)[1])

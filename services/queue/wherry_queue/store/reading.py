@@ -19,6 +19,8 @@ _SHOWN = (
     Task.attempt_count, Task.failure, Task.phase,
 )  # fmt: skip
 """What owners see of a task; its payload is large and not among it."""
+PROGRESS_LIFE_MS = 15_000
+"""A replica that has not written a job's progress for so long moves nothing of it."""
 _ATTEMPTS = 200
 _LISTING_CHUNKS = 8
 """Of up to 5,000 entries each; a slow reader must not make us hold a whole large listing."""
@@ -82,19 +84,15 @@ def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[Job
                 sa.func.sum(JobProgress.bytes_moving).label("moving"),
                 sa.func.sum(JobProgress.bytes_per_second).label("rate"),
             )
-            .where(JobProgress.job_id.in_(ids), JobProgress.measured_ms > now_ms - 15_000)
+            .where(JobProgress.job_id.in_(ids), JobProgress.measured_ms > now_ms - PROGRESS_LIFE_MS)
             .group_by(JobProgress.job_id)
         )
     }
-    rows = connection.execute(sa.select(Job.__table__).where(Job.id.in_(ids)).order_by(Job.id.desc()))
+    rows = connection.execute(sa.select(Job.__table__).where(Job.id.in_(ids)).order_by(Job.id.desc())).all()
+    retries = _retries_ms(connection, [row.id for row in rows if row.tasks_open and not row.tasks_running])
     views = []
     for row in rows:
         progress = moving.get(row.id) if row.tasks_running else None
-        retry_ms = None
-        if row.tasks_open and not row.tasks_running:
-            retry_ms = connection.execute(
-                sa.select(sa.func.min(Task.not_before_ms)).where(Task.job_id == row.id, Task.state == TaskState.DELAYED)
-            ).scalar_one()
         views.append(
             JobView(
                 row,
@@ -102,10 +100,22 @@ def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[Job
                 min(int(progress.moving), row.bytes_total - row.bytes_done - row.bytes_failed) if progress else 0,
                 float(progress.rate) if progress else 0.0,
                 now_ms,
-                retry_ms,
+                retries.get(row.id),
             )
         )
     return views
+
+
+def _retries_ms(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """Returns when the next delayed task of each job is due."""
+    if not ids:
+        return {}
+    query = (
+        sa.select(Task.job_id, sa.func.min(Task.not_before_ms).label("due_ms"))
+        .where(Task.job_id.in_(ids), Task.state == TaskState.DELAYED)
+        .group_by(Task.job_id)
+    )
+    return {row.job_id: row.due_ms for row in connection.execute(query)}
 
 
 def list_tasks(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:

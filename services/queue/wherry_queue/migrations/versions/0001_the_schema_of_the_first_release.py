@@ -110,8 +110,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("user_id", "request_id"),
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_job_ended_ms"), ["ended_ms"], unique=False)
+        batch_op.create_index(
+            "job_ended",
+            ["ended_ms"],
+            unique=False,
+            postgresql_where=sa.text("ended_ms is not null"),
+            sqlite_where=sa.text("ended_ms is not null"),
+        )
         batch_op.create_index("job_of_user", ["user_id", "work_class", "id"], unique=False)
+        batch_op.create_index(
+            "job_open",
+            ["user_id", "work_class", "id"],
+            unique=False,
+            postgresql_where=sa.text("ended_ms is null"),
+            sqlite_where=sa.text("ended_ms is null"),
+        )
         batch_op.create_index(
             "job_stalled",
             ["phase_open"],
@@ -230,6 +243,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "task_delayed",
             ["not_before_ms"],
+            unique=False,
+            postgresql_where=sa.text("state = 4"),
+            sqlite_where=sa.text("state = 4"),
+        )
+        batch_op.create_index(
+            "task_delayed_of_job",
+            ["job_id", "not_before_ms"],
             unique=False,
             postgresql_where=sa.text("state = 4"),
             sqlite_where=sa.text("state = 4"),

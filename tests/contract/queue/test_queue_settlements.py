@@ -1,0 +1,147 @@
+"""What workers' words about tasks change, the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from wherry_chassis.sql import database_now_ms
+from wherry_queue.models import Task
+from wherry_queue.settling import Failure
+from wherry_queue.states import JobState, Outcome
+from wherry_queue.store import lanes, leases, reading
+from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
+
+
+@pytest.mark.row("W2")
+async def test_a_settlement_with_an_older_fence_changes_nothing(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    first = await queue.lease_one()
+    await queue.database.write(leases.requeue, queue.replica_id, [(first.task_id, first.fence)])
+    second = await queue.lease_one()
+    assert second.fence == first.fence + 1
+    assert not await queue.settle(first, done=b"\x03", files_done=2, bytes_done=20)
+    assert (await queue.job(job_id)).files_done == 0
+    assert await queue.settle(second, done=b"\x03", files_done=2, bytes_done=20)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+    await queue.check_counters()
+
+
+@pytest.mark.row("W2")
+async def test_a_settlement_that_is_repeated_is_answered_alike_and_counts_once(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    task = await queue.lease_one()
+    for _ in range(3):
+        assert await queue.settle(task, done=b"\x03", files_done=2, bytes_done=20)
+    job = await queue.job(job_id)
+    assert (job.files_done, job.bytes_done) == (2, 20)
+    await queue.check_counters()
+
+
+@pytest.mark.row("D1")
+async def test_a_job_with_work_left_never_reads_as_finished(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job())
+    assert await queue.state(job_id) is JobState.QUEUED
+    walk = await queue.lease_one()
+    assert await queue.state(job_id) is JobState.EXPANDING
+    await queue.report(walk, chunks=[files(2)])
+    assert await queue.settle(walk)
+    assert await queue.state(job_id) is JobState.RUNNING
+    chunk = await queue.lease_one()
+    assert await queue.settle(chunk, done=b"\x03", files_done=2, bytes_done=20)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+    await queue.check_counters()
+
+
+async def test_only_unfinished_entries_are_left_after_a_retry(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(entries=4)]))
+    first = await queue.lease_one()
+    await queue.settle(
+        first,
+        done=b"\x05",
+        files_done=2,
+        bytes_done=20,
+        failures=[failed(1, retryable=True), failed(3, retryable=True)],
+    )
+    assert await queue.lease(1) == []
+    await queue.release()
+    second = await queue.lease_one()
+    assert second.settled == b"\x05"
+    await queue.settle(second, done=b"\x0f", files_done=2, bytes_done=20)
+    job = await queue.job(job_id)
+    assert (job.files_done, job.files_failed, job.bytes_done) == (4, 0, 40)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+    await queue.check_counters()
+
+
+async def test_entries_that_fail_for_good_are_kept_with_their_reason(queue: QueueCase) -> None:
+    job_id, uid = await queue.submit(copy_job(tasks=[chunk_task(entries=3)]))
+    task = await queue.lease_one()
+    await queue.settle(task, done=b"\x01", files_done=1, bytes_done=10, failures=[failed(1), failed(2)])
+    failures = await queue.database.read(reading.list_failures, "users/a", uid, 0, 10)
+    assert [(row.entry_index, row.failure["reason"]) for row in failures] == [(1, "NO_SPACE"), (2, "NO_SPACE")]
+    job = await queue.job(job_id)
+    assert (job.files_done, job.files_failed, job.bytes_failed) == (1, 2, 20)
+    assert await queue.state(job_id) is JobState.PARTIALLY_FAILED
+    await queue.check_counters()
+
+
+async def test_a_chunk_that_fails_for_good_fails_what_is_left_of_it(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(entries=5)]))
+    task = await queue.lease_one()
+    await queue.settle(task, Outcome.FAILED, failure=Failure("DENIED", "no"), done=b"\x01", files_done=1, bytes_done=10)
+    job = await queue.job(job_id)
+    assert (job.files_done, job.files_failed, job.bytes_failed) == (1, 4, 40)
+    assert await queue.state(job_id) is JobState.PARTIALLY_FAILED
+    await queue.check_counters()
+
+
+async def test_a_retryable_failure_is_tried_as_often_as_the_policy_says(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    for _ in range(3):
+        await queue.release()
+        task = await queue.lease_one()
+        await queue.settle(task, Outcome.FAILED, failure=Failure("NETWORK", "reset", retryable=True))
+    await queue.release()
+    assert await queue.lease(1) == []
+    assert await queue.state(job_id) is JobState.FAILED
+    await queue.check_counters()
+
+
+async def test_a_returned_task_costs_no_attempt(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    for _ in range(5):
+        await queue.release()
+        await queue.settle(await queue.lease_one(), Outcome.RETURNED)
+    assert (await queue.database.read(lambda c: c.execute(sa.select(Task.tries)).scalar_one())) == 0
+    assert await queue.state(job_id) is JobState.RUNNING
+
+
+@pytest.mark.row("W4", missing="parking by WatchSessions")
+async def test_a_task_returned_for_an_expired_session_shows_as_waiting_for_sign_in(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    task = await queue.lease_one()
+    await queue.settle(task, Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
+    assert await queue.state(job_id) is JobState.WAITING_FOR_SIGN_IN
+    await queue.release()
+    again = await queue.lease_one()
+    await queue.settle(again, done=b"\x03", files_done=2, bytes_done=20)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+
+
+@pytest.mark.row("W4", missing="parking by WatchSessions")
+async def test_a_task_that_waits_for_a_sign_in_is_not_tried_again_at_once(queue: QueueCase) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task()]))
+    await queue.settle(await queue.lease_one(), Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
+    due_ms = await queue.database.read(lanes.next_release_ms)
+    now_ms = await queue.database.read(database_now_ms)
+    assert due_ms is not None
+    assert 2_000 < due_ms - now_ms < 30_000
+
+
+async def test_a_task_that_its_worker_stopped_unasked_rests_before_it_is_leased_again(queue: QueueCase) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task()]))
+    await queue.settle(await queue.lease_one(), Outcome.CANCELLED)
+    due_ms = await queue.database.read(lambda c: c.execute(sa.select(Task.not_before_ms)).scalar_one())
+    now_ms = await queue.database.read(database_now_ms)
+    assert due_ms is not None
+    assert due_ms - now_ms > 500
