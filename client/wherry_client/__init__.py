@@ -6,6 +6,11 @@ with open_client() as client:
 
 from __future__ import annotations
 
+import os
+
+# gRPC would write lines of its own about connections between a command's. It reads this when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from wherry_client.client import Client, open_client
 from wherry_client.configuration import Configuration, load
 from wherry_client.errors import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -27,8 +26,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> int:
     """The entry point."""
-    # The library would write its own lines about connections between ours.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name may hold what the terminal's character set has not; who reads a pipe sees lines as they come.

@@ -22,21 +22,21 @@ class Accounts:
     def register(self, email: str, password: str, display_name: str = "") -> None:
         """Registers an address; the mail that follows holds a token for `verify`."""
         request = messages.CreateUserRequest(email=email, password=password, display_name=display_name)
-        self._caller.ask_anonymously("user", self._users.CreateUser, request)
+        self._caller.ask_anonymously(self._users.CreateUser, request)
 
     def verify(self, token: str) -> None:
         """Confirms an address with the mailed token."""
-        self._caller.ask_anonymously("user", self._users.VerifyEmail, messages.VerifyEmailRequest(token=token))
+        self._caller.ask_anonymously(self._users.VerifyEmail, messages.VerifyEmailRequest(token=token))
 
     def resend_verification(self, email: str) -> None:
         """Has another mail sent, if the address is registered and unverified."""
         request = messages.ResendVerificationRequest(email=email)
-        self._caller.ask_anonymously("user", self._users.ResendVerification, request)
+        self._caller.ask_anonymously(self._users.ResendVerification, request)
 
     def sign_in(self, email: str, password: str) -> messages.User:
         """Signs in and keeps the tokens."""
         request = messages.CreateSessionRequest(email=email, password=password)
-        answer = self._caller.ask_anonymously("user", self._sessions.CreateSession, request)
+        answer = self._caller.ask_anonymously(self._sessions.CreateSession, request)
         self._keeper.begin(answer.tokens, answer.user.email or email)
         return answer.user
 
@@ -49,7 +49,7 @@ class Accounts:
             return False
         request = messages.DeleteSessionRequest(name="users/me/sessions/current")
         try:
-            self._caller.ask("user", self._sessions.DeleteSession, request)
+            self._caller.ask(self._sessions.DeleteSession, request)
         except (SignInNeededError, NotFoundError):
             self._keeper.end()  # it has ended before
             return False
@@ -58,4 +58,4 @@ class Accounts:
 
     def me(self) -> messages.User:
         """Returns one's own account."""
-        return self._caller.ask("user", self._users.GetUser, messages.GetUserRequest(name="users/me"))
+        return self._caller.ask(self._users.GetUser, messages.GetUserRequest(name="users/me"))

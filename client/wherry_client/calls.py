@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TypeVar
 
 import grpc
 
-from wherry_client.connection import Connection, ServiceName
-from wherry_client.errors import SignInNeededError, WherryError, from_rpc
+from wherry_client.errors import SignInNeededError, UnavailableError, from_rpc
 from wherry_client.sessions import SessionKeeper
 
 Request = TypeVar("Request")
@@ -19,15 +19,14 @@ CALL_TIMEOUT_S = 30.0
 
 
 class Caller:
-    """Calls the services for one user."""
+    """Calls for one user through the gateway at `host:port`."""
 
-    def __init__(self, connection: Connection, keeper: SessionKeeper) -> None:
-        self._connection = connection
+    def __init__(self, gateway: str, keeper: SessionKeeper) -> None:
+        self._gateway = gateway
         self._keeper = keeper
 
     def ask(
         self,
-        service: ServiceName,
         method: grpc.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
         timeout_s: float = CALL_TIMEOUT_S,
@@ -35,25 +34,24 @@ class Caller:
         """Calls as the user who is signed in; raises WherryError."""
         token = self._keeper.access_token()
         try:
-            return self._once(service, method, request, timeout_s, token)
+            return self._once(method, request, timeout_s, token)
         except SignInNeededError as error:
             if error.site:
                 raise
-        return self._once(service, method, request, timeout_s, self._keeper.after_refusal(token))
+        with _fresh_token():
+            return self._once(method, request, timeout_s, self._keeper.after_refusal(token))
 
     def ask_anonymously(
         self,
-        service: ServiceName,
         method: grpc.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> Response:
         """Calls without a token; raises WherryError."""
-        return anonymous_call(self._connection, service, method, request, timeout_s)
+        return anonymous_call(self._gateway, method, request, timeout_s)
 
     def stream(
         self,
-        service: ServiceName,
         method: grpc.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout_s: float | None = None,
@@ -66,18 +64,18 @@ class Caller:
         token = self._keeper.access_token()
         begun = False
         try:
-            for response in self._stream_once(service, method, request, timeout_s, token):
+            for response in self._stream_once(method, request, timeout_s, token):
                 begun = True
                 yield response
             return
         except SignInNeededError as error:
             if begun or error.site:
                 raise
-        yield from self._stream_once(service, method, request, timeout_s, self._keeper.after_refusal(token))
+        with _fresh_token():
+            yield from self._stream_once(method, request, timeout_s, self._keeper.after_refusal(token))
 
     def _once(
         self,
-        service: ServiceName,
         method: grpc.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
         timeout_s: float,
@@ -86,11 +84,10 @@ class Caller:
         try:
             return method(request, timeout=timeout_s, metadata=_bearer(token))
         except grpc.RpcError as error:
-            raise self._translated(error, service) from error
+            raise from_rpc(error, self._gateway) from error
 
     def _stream_once(
         self,
-        service: ServiceName,
         method: grpc.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout_s: float | None,
@@ -100,26 +97,37 @@ class Caller:
         try:
             yield from call
         except grpc.RpcError as error:
-            raise self._translated(error, service) from error
+            raise from_rpc(error, self._gateway) from error
         finally:
             call.cancel()
 
-    def _translated(self, error: grpc.RpcError, service: ServiceName) -> WherryError:
-        return from_rpc(error, service, self._connection.address_of(service))
-
 
 def anonymous_call(
-    connection: Connection,
-    service: ServiceName,
+    gateway: str,
     method: grpc.UnaryUnaryMultiCallable[Request, Response],
     request: Request,
     timeout_s: float = CALL_TIMEOUT_S,
 ) -> Response:
-    """Calls without a token; raises WherryError."""
+    """Calls without a token through the gateway at `host:port`; raises WherryError."""
     try:
         return method(request, timeout=timeout_s)
     except grpc.RpcError as error:
-        raise from_rpc(error, service, connection.address_of(service)) from error
+        raise from_rpc(error, gateway) from error
+
+
+@contextlib.contextmanager
+def _fresh_token() -> Iterator[None]:
+    """Takes the refusal of a token that has just been given for what it is: whoever refuses it lacks the key yet."""
+    try:
+        yield
+    except SignInNeededError as error:
+        if error.reason != "TOKEN_INVALID":
+            raise
+        raise UnavailableError(
+            "The access token that was just given is not accepted yet.",
+            reason=error.reason,
+            advice="Try again shortly; if it stays so, tell the operator of this deployment.",
+        ) from error
 
 
 def _bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -19,25 +19,25 @@ from wherry_client.sites import Sites, SiteSessions
 
 
 class Client:
-    """Wherry for one user; a context manager, so that its channels are closed.
+    """Wherry for one user; a context manager, so that its channel is closed.
 
     `accounts`, `sites`, `site_sessions`, `files` and `jobs` hold the operations; all of them raise WherryError. The
     tokens of `accounts.sign_in` are kept in a file in `state_directory`, which later clients read.
     """
 
     def __init__(self, configuration: configurations.Configuration, state_directory: Path) -> None:
-        connection = Connection(configuration)
-        self._connection = connection
-        self.token_file = tokens.TokenFile(
-            state_directory, configuration.services.user, configurations.read_pem(configuration, "ca")
-        )
+        gateway, ca = configuration.gateway, configurations.read_ca(configuration)
+        authorities = configurations.system_authorities(configuration) if ca is None else ca
+        self._connection = connection = Connection(gateway, authorities)
+        # The system's authorities change with its updates, and a sign-in outlives those.
+        self.token_file = tokens.TokenFile(state_directory, gateway, ca or b"")
 
         def refresh(refresh_token: str) -> user_service_pb2.Tokens:
             request = user_service_pb2.RefreshSessionRequest(refresh_token=refresh_token)
-            return anonymous_call(connection, "user", connection.sessions.RefreshSession, request).tokens
+            return anonymous_call(gateway, connection.sessions.RefreshSession, request).tokens
 
         keeper = SessionKeeper(self.token_file, refresh)
-        caller = Caller(connection, keeper)
+        caller = Caller(gateway, keeper)
         self.accounts = Accounts(connection, caller, keeper)
         self.sites = Sites(connection, caller)
         self.site_sessions = SiteSessions(connection, caller)
@@ -53,7 +53,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the channels."""
+        """Closes the channel."""
         self._connection.close()
 
 

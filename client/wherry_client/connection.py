@@ -1,18 +1,13 @@
-"""Channels to the user, site and queue services: mutual TLS, straight to their addresses."""
+"""The channel to the deployment's gateway: gRPC over TLS, without a certificate of one's own."""
 
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 import grpc
 from wherry.queue.v1 import file_service_pb2_grpc, job_service_pb2_grpc
 from wherry.site.v1 import site_service_pb2_grpc
 from wherry.user.v1 import user_service_pb2_grpc
-
-from wherry_client.configuration import Configuration, read_pem
-
-ServiceName = Literal["user", "site", "queue"]
 
 # What may be repeated when the answer is lost: it changes nothing, or its request_id makes it harmless. Never the
 # trade of a refresh token: the second use of one ends the session.
@@ -43,43 +38,33 @@ _SERVICE_CONFIG = {
 _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_http_proxy", 0),  # straight to the address, whatever https_proxy says
+    # A gateway that was restarted is found again within this time; the library's own pauses grow to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     # Finds dead connections under a watch. Not more often: a server counts pings without data between them against us,
-    # and watches carry a message every 30 s.
+    # and watches carry a message every 20 s.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 ]
 
 
 class Connection:
-    """One channel for each service, opened when first needed, and the stubs on them."""
+    """The channel, opened when first needed, and the stubs on it.
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._addresses = configuration.services
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=read_pem(configuration, "ca"),
-            private_key=read_pem(configuration, "key"),
-            certificate_chain=read_pem(configuration, "certificate"),
-        )
-        self._channels = {
-            address: grpc.secure_channel(address, credentials, options=_OPTIONS)
-            for address in (self._addresses.user, self._addresses.site, self._addresses.queue)
-        }
-        user = self._channels[self._addresses.user]
-        site = self._channels[self._addresses.site]
-        queue = self._channels[self._addresses.queue]
-        self.users = user_service_pb2_grpc.UserServiceStub(user)
-        self.sessions = user_service_pb2_grpc.SessionServiceStub(user)
-        self.sites = site_service_pb2_grpc.SiteServiceStub(site)
-        self.site_sessions = site_service_pb2_grpc.SiteSessionServiceStub(site)
-        self.jobs = job_service_pb2_grpc.JobServiceStub(queue)
-        self.files = file_service_pb2_grpc.FileServiceStub(queue)
+    Args:
+        gateway: `host:port`, the host as in the gateway's certificate.
+        authorities: those by which it is believed, PEM.
+    """
 
-    def address_of(self, service: ServiceName) -> str:
-        """Returns the `host:port` of a service."""
-        address: str = getattr(self._addresses, service)
-        return address
+    def __init__(self, gateway: str, authorities: bytes) -> None:
+        credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
+        self._channel = grpc.secure_channel(gateway, credentials, options=_OPTIONS)
+        self.users = user_service_pb2_grpc.UserServiceStub(self._channel)
+        self.sessions = user_service_pb2_grpc.SessionServiceStub(self._channel)
+        self.sites = site_service_pb2_grpc.SiteServiceStub(self._channel)
+        self.site_sessions = site_service_pb2_grpc.SiteSessionServiceStub(self._channel)
+        self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self.files = file_service_pb2_grpc.FileServiceStub(self._channel)
 
     def close(self) -> None:
-        """Closes the channels; what runs on them ends."""
-        for channel in self._channels.values():
-            channel.close()
+        """Closes the channel; what runs on it ends."""
+        self._channel.close()

@@ -10,6 +10,7 @@ from grpc_status import rpc_status
 from wherry.type.v1 import entry_pb2
 
 from wherry_client.exits import ExitStatus
+from wherry_client.names import show_text
 
 
 class WherryError(Exception):
@@ -42,15 +43,22 @@ class SignInNeededError(WherryError):
 
 
 class UnavailableError(WherryError):
-    """A service or a site does not answer, or not in time; the same may work later."""
+    """The gateway, a service or a site does not answer, or not in time; the same may work later."""
 
     status = ExitStatus.UNAVAILABLE
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether the way to the service was lost, so that it has not said a word to this."""
+        return self.reason in ("", SERVICE_AWAY)
 
 
 class NotFoundError(WherryError):
     """There is no such thing, or it is somebody else's."""
 
 
+SERVICE_AWAY = "SERVICE_UNAVAILABLE"
+"""What the gateway says where no replica of a service answers it."""
 _ADVICE = {
     "SIGN_IN_REFUSED": "Check the address and the password.",
     "EMAIL_NOT_VERIFIED": "Take the token from the mail: wherry verify TOKEN. For another mail: wherry resend EMAIL.",
@@ -62,6 +70,7 @@ _ADVICE = {
     "SITE_NOT_FOUND": "See which there are: wherry sites.",
     "NO_WORKER": "Try again later; if it stays so, tell the operator of this deployment.",
 }
+_TOO_MANY = frozenset({"SIGN_IN_RATE_LIMITED"})
 _SITE_SIGN_IN = frozenset({"SITE_SIGN_IN_REQUIRED", "SITE_SESSION_EXPIRED", "SIGN_IN_REQUIRED"})
 _MESSAGES = {
     "SIGN_IN_REFUSED": "The address or the password is wrong.",
@@ -70,13 +79,13 @@ _MESSAGES = {
 }
 
 
-def from_rpc(error: grpc.RpcError, service: str, address: str) -> WherryError:
-    """Returns what a failed call to a service (`user`, `site`, `queue`) at `address` means."""
+def from_rpc(error: grpc.RpcError, gateway: str) -> WherryError:
+    """Returns what a failed call through the gateway at `host:port` means."""
     code = error.code()
     details = error.details() or ""
     reason, metadata, fields = _details_of(error)
     site = metadata.get("site", "").removeprefix("sites/")
-    message = _MESSAGES.get(reason) or details or f"The {service} service answered {code.name}."
+    message = _MESSAGES.get(reason) or details or f"The gateway at {gateway} answered {code.name}."
     advice = _ADVICE.get(reason, "")
     if reason in _SITE_SIGN_IN:
         return site_sign_in_needed(site, reason, details)
@@ -84,21 +93,25 @@ def from_rpc(error: grpc.RpcError, service: str, address: str) -> WherryError:
         return sign_in_needed(reason)
     if code is grpc.StatusCode.UNAVAILABLE:
         if not reason:
-            return _unreachable(service, address, details)
+            return _unreachable(gateway, details)
+        if reason == SERVICE_AWAY:
+            return _away(metadata.get("service", ""), gateway)
         return UnavailableError(message, reason=reason, advice=advice, site=site)
+    if reason in _TOO_MANY:
+        return UnavailableError(message, reason=reason, advice=advice)
     if code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
-        return UnavailableError(f"The {service} service at {address} did not answer in time.", reason=reason)
+        return UnavailableError(f"No answer came in time through the gateway at {gateway}.", reason=reason)
     if code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL) and not reason:
         # The services say INTERNAL with a reason; this is the library telling of a broken stream.
-        return UnavailableError(f"The connection to the {service} service at {address} broke.")
+        return UnavailableError(f"The connection to the gateway at {gateway} broke.")
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         listed = "; ".join(f"{name}: {text}" if name else text for name, text in fields)
         return UsageError(listed or message, reason=reason, advice=advice)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return WherryError(
-            f"The {service} service at {address} does not know this request.",
+            f"The deployment at {gateway} does not know this request.",
             reason=reason,
-            advice="Client and services are of different releases.",
+            advice="Client and deployment are of different releases.",
         )
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFoundError(message, reason=reason, advice=advice, site=site)
@@ -134,22 +147,27 @@ def site_sign_in_needed(site: str, reason: str, message: str = "") -> SignInNeed
     )
 
 
-def _unreachable(service: str, address: str, details: str) -> UnavailableError:
-    # Without an ErrorInfo it is the library's own word: the call did not reach the service, or the answer was lost.
-    if "handshake" in details.lower() or "certificate" in details.lower():
+def _unreachable(gateway: str, details: str) -> UnavailableError:
+    # Without an ErrorInfo it is the library's own word: the call did not reach the gateway, or the answer was lost.
+    told = details.lower()
+    if "handshake" in told or "certificate" in told or "verification" in told:
         return UnavailableError(
-            f"The {service} service at {address} and this client do not accept each other's certificates.",
-            advice="See [tls] in the configuration file: authority, certificate and key must be this deployment's.",
-        )
-    if "failed to connect" in details and ("Socket closed" in details or "reset" in details):
-        # TLS 1.3: a server that refuses the client's certificate just closes.
-        return UnavailableError(
-            f"The {service} service at {address} closes the connection.",
-            advice="It may not accept the certificate that [tls] in the configuration file names; else try later.",
+            f"The certificate of the gateway at {gateway} is not one that this client believes.",
+            advice="See `ca` in the configuration file: it must be the authority of that certificate. If it is, do not "
+            "sign in there, and tell the operator of the deployment.",
         )
     return UnavailableError(
-        f"The {service} service at {address} cannot be reached.",
-        advice="Try again later; see [services] in the configuration file for the address.",
+        f"The gateway at {gateway} cannot be reached.",
+        advice="Try again later; see `gateway` in the configuration file for the address.",
+    )
+
+
+def _away(service: str, gateway: str) -> UnavailableError:
+    which = f"The {show_text(service)} service" if service else "Every service"
+    return UnavailableError(
+        f"{which} behind the gateway at {gateway} is away at the moment.",
+        reason=SERVICE_AWAY,
+        advice="Try again shortly; jobs that were accepted are kept.",
     )
 
 

@@ -23,7 +23,7 @@ MEANINGS = {
     ExitStatus.USAGE: "wrong arguments or configuration",
     ExitStatus.PARTLY_FAILED: "part of the job failed",
     ExitStatus.SIGN_IN_NEEDED: "a sign-in is needed, at Wherry or at a site",
-    ExitStatus.UNAVAILABLE: "a service or site was unavailable, or the time was up; trying again may help",
+    ExitStatus.UNAVAILABLE: "Wherry or a site was unavailable, or the time was up; trying again may help",
     ExitStatus.INTERRUPTED: "interrupted with Ctrl-C; a job that was accepted goes on",
 }
 

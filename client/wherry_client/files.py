@@ -47,8 +47,8 @@ class Files:
                     begun = True
                     yield response
             except UnavailableError as error:
-                # A reason is the service's own word, and it has had its time; without one the connection was lost.
-                if begun or error.reason or pause_s is None or time.monotonic() + pause_s >= deadline:
+                # What the service has said itself is its last word: it has had its time.
+                if begun or not error.was_lost or pause_s is None or time.monotonic() + pause_s >= deadline:
                     raise
                 time.sleep(pause_s)
             else:
@@ -56,7 +56,7 @@ class Files:
 
     def _list_once(self, place: RemotePath, timeout_s: float) -> Generator[messages.ListDirectoryResponse, None, None]:
         request = messages.ListDirectoryRequest(location=place.location())
-        for response in self._caller.stream("queue", self._files.ListDirectory, request, timeout_s):
+        for response in self._caller.stream(self._files.ListDirectory, request, timeout_s):
             if response.HasField("failure"):
                 raise from_failure(response.failure, place.site)
             if response.entries or response.path:

@@ -74,18 +74,18 @@ class Jobs:
     def create(self, job: messages.Job, request_id: str = "") -> messages.Job:
         """Asks for a job. The request is repeated under one id where its answer is lost, and so makes one job."""
         request = messages.CreateJobRequest(request_id=request_id or str(uuid.uuid4()), job=job)
-        return self._caller.ask("queue", self._jobs.CreateJob, request)
+        return self._caller.ask(self._jobs.CreateJob, request)
 
     def get(self, name: str) -> messages.Job:
         """Returns a job."""
-        return self._caller.ask("queue", self._jobs.GetJob, messages.GetJobRequest(name=name))
+        return self._caller.ask(self._jobs.GetJob, messages.GetJobRequest(name=name))
 
     def all(self) -> Iterator[messages.Job]:
         """Yields one's jobs, newest first, page by page as far as they are asked for."""
         token = ""
         while True:
             request = messages.ListJobsRequest(page_size=100, page_token=token)
-            answer = self._caller.ask("queue", self._jobs.ListJobs, request)
+            answer = self._caller.ask(self._jobs.ListJobs, request)
             yield from answer.jobs
             token = answer.next_page_token
             if not token:
@@ -93,14 +93,14 @@ class Jobs:
 
     def cancel(self, name: str) -> messages.Job:
         """Cancels a job; one that has ended stays as it is."""
-        return self._caller.ask("queue", self._jobs.CancelJob, messages.CancelJobRequest(name=name))
+        return self._caller.ask(self._jobs.CancelJob, messages.CancelJobRequest(name=name))
 
     def tasks(self, name: str) -> Iterator[messages.Task]:
         """Yields a job's tasks in the order they were made."""
         token = ""
         while True:
             request = messages.ListTasksRequest(parent=name, page_size=500, page_token=token)
-            answer = self._caller.ask("queue", self._jobs.ListTasks, request)
+            answer = self._caller.ask(self._jobs.ListTasks, request)
             yield from answer.tasks
             token = answer.next_page_token
             if not token:
@@ -111,7 +111,7 @@ class Jobs:
         token = ""
         while True:
             request = messages.ListFailuresRequest(parent=name, page_size=100, page_token=token)
-            answer = self._caller.ask("queue", self._jobs.ListFailures, request)
+            answer = self._caller.ask(self._jobs.ListFailures, request)
             yield from answer.failures
             token = answer.next_page_token
             if not token:
@@ -139,7 +139,7 @@ class Jobs:
             lost = UnavailableError(f"The watch of job {name.removeprefix('jobs/')} broke off.")
             try:
                 request = messages.WatchJobRequest(name=name)
-                for response in self._caller.stream("queue", self._jobs.WatchJob, request, age_s):
+                for response in self._caller.stream(self._jobs.WatchJob, request, age_s):
                     heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
                     yield response.job
                     if response.last:

@@ -54,12 +54,12 @@ def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
 class TokenFile:
     """The tokens for one deployment.
 
-    The file's name is made from the user service's address and the deployment's authority, so that no token goes to
-    another deployment than the one that gave it.
+    The file's name is made from the gateway's address and the authority that the configuration names for it (empty
+    where it names none), so that no token goes to another deployment than the one that gave it.
     """
 
-    def __init__(self, directory: Path, user_address: str, authority_pem: bytes) -> None:
-        digest = hashlib.sha256(user_address.encode() + b"\0" + authority_pem).hexdigest()[:16]
+    def __init__(self, directory: Path, gateway: str, authority_pem: bytes) -> None:
+        digest = hashlib.sha256(gateway.encode() + b"\0" + authority_pem).hexdigest()[:16]
         self.path = directory / f"tokens-{digest}.json"
         self._lock_path = directory / f"tokens-{digest}.lock"
 

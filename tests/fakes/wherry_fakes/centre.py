@@ -1,16 +1,18 @@
-"""The three services that a client meets, as fakes behind mutual TLS on free ports of this machine."""
+"""What a client meets: the gateway's one port, with TLS and no client certificates, and fake services behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from wherry.queue.v1 import file_service_pb2_grpc, job_service_pb2_grpc
 from wherry.site.v1 import site_service_pb2_grpc
 from wherry.user.v1 import user_service_pb2_grpc
+from wherry_fakes.answering import refuse
 from wherry_fakes.people import FakeSessionService, FakeUserService, People
 from wherry_fakes.scripted_queue import FakeFileService, FakeJobService, Queue
 from wherry_fakes.storage_sites import FakeSiteService, FakeSiteSessionService, Sites
@@ -18,9 +20,9 @@ from wherry_testing.pki import TestPki
 
 
 class FakeCentre:
-    """User, site and queue service; a context manager. `people`, `sites` and `queue` hold what they know.
+    """A gateway with three services behind it; a context manager. `people`, `sites` and `queue` hold what they know.
 
-    `authorities` are those that configurations can name: `own` is the one that the services are of.
+    `authorities` are those that configurations can name: `own` is the one that the gateway's certificate is of.
     """
 
     def __init__(self, pki: TestPki) -> None:
@@ -29,55 +31,66 @@ class FakeCentre:
         self.people = People()
         self.sites = Sites(self.people)
         self.queue = Queue(self.sites)
-        self.addresses: dict[str, str] = {}
-        self._servers: dict[str, grpc.Server] = {}
+        self.address = "localhost:0"
+        self.away: set[str] = set()
+        """Services (`user`, `site`, `queue`) that the gateway does not reach at present."""
+        self._server: grpc.Server | None = None
 
     def __enter__(self) -> Self:
-        for name in ("user", "site", "queue"):
-            self.start(name)
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in list(self._servers):
-            self.stop(name)
+        self.stop()
 
-    def start(self, name: str) -> None:
-        """Starts a service, at its former port if it had one."""
-        server = grpc.server(futures.ThreadPoolExecutor(8))
-        if name == "user":
-            user_service_pb2_grpc.add_UserServiceServicer_to_server(FakeUserService(self.people), server)
-            user_service_pb2_grpc.add_SessionServiceServicer_to_server(FakeSessionService(self.people), server)
-        elif name == "site":
-            site_service_pb2_grpc.add_SiteServiceServicer_to_server(FakeSiteService(self.sites), server)
-            site_service_pb2_grpc.add_SiteSessionServiceServicer_to_server(FakeSiteSessionService(self.sites), server)
-        else:
-            job_service_pb2_grpc.add_JobServiceServicer_to_server(FakeJobService(self.queue), server)
-            file_service_pb2_grpc.add_FileServiceServicer_to_server(FakeFileService(self.queue), server)
-        files = self._pki.files(name)
-        credentials = grpc.ssl_server_credentials(
-            [(files.key.read_bytes(), files.certificate.read_bytes())], files.ca.read_bytes(), require_client_auth=True
-        )
-        port = server.add_secure_port(self.addresses.get(name, "localhost:0"), credentials)
-        self.addresses[name] = f"localhost:{port}"
+    def start(self) -> None:
+        """Starts the gateway, at its former port if it had one."""
+        server = grpc.server(futures.ThreadPoolExecutor(8), interceptors=[_Edge(self.away)])
+        user_service_pb2_grpc.add_UserServiceServicer_to_server(FakeUserService(self.people), server)
+        user_service_pb2_grpc.add_SessionServiceServicer_to_server(FakeSessionService(self.people), server)
+        site_service_pb2_grpc.add_SiteServiceServicer_to_server(FakeSiteService(self.sites), server)
+        site_service_pb2_grpc.add_SiteSessionServiceServicer_to_server(FakeSiteSessionService(self.sites), server)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(FakeJobService(self.queue), server)
+        file_service_pb2_grpc.add_FileServiceServicer_to_server(FakeFileService(self.queue), server)
+        files = self._pki.files("gateway")
+        credentials = grpc.ssl_server_credentials([(files.key.read_bytes(), files.certificate.read_bytes())])
+        self.address = f"localhost:{server.add_secure_port(self.address, credentials)}"
         server.start()
-        self._servers[name] = server
+        self._server = server
 
-    def stop(self, name: str) -> None:
-        """Stops a service at once."""
-        self._servers.pop(name).stop(grace=None).wait()
+    def stop(self) -> None:
+        """Stops the gateway at once; twice is no error."""
+        if self._server is not None:
+            self._server.stop(grace=None).wait()
+            self._server = None
 
-    def write_configuration(self, folder: Path, *, client: str = "own", authority: str = "own") -> Path:
-        """Writes a client's configuration file: the client's certificate is of one of `authorities`, it trusts one."""
-        files = self.authorities[client].files("client")
+    def write_configuration(self, folder: Path, *, authority: str = "own") -> Path:
+        """Writes a client's configuration file that believes one of `authorities`."""
         path = folder / "client.toml"
-        lines = ["[services]", *(f'{name} = "{address}"' for name, address in self.addresses.items())]
-        lines += [
-            "[tls]",
-            f'ca = "{self.authorities[authority].ca}"',
-            f'certificate = "{files.certificate}"',
-            f'key = "{files.key}"',
-        ]
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text(f'gateway = "https://{self.address}"\nca = "{self.authorities[authority].ca}"\n')
         return path
+
+
+class _Edge(grpc.ServerInterceptor):
+    """Answers for services that are away, in the gateway's words."""
+
+    def __init__(self, away: set[str]) -> None:
+        self._away = away
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Returns the service's handler, or one that refuses."""
+        service = handler_call_details.method.split(".")[1]
+        if service not in self._away:
+            return continuation(handler_call_details)
+
+        def refused(_request: bytes, context: grpc.ServicerContext) -> bytes:
+            said = f"The {service} service is not reachable at the moment; try again shortly."
+            refuse(context, grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", said, service=service)
+
+        return grpc.unary_unary_rpc_method_handler(refused)

@@ -28,9 +28,10 @@ class Account:
 
 @dataclass
 class People:
-    """The fake's state. `access_ttl_s` is how long access tokens live from now on."""
+    """The fake's state. `access_ttl_s` is how long access tokens live from now on; no token is taken without keys."""
 
     access_ttl_s: float = 600.0
+    keys_known: bool = True
     accounts: dict[str, Account] = field(default_factory=dict)
     mails: list[tuple[str, str]] = field(default_factory=list)
     refreshes: int = 0
@@ -68,7 +69,7 @@ class People:
     def caller(self, context: grpc.ServicerContext) -> Account:
         """Returns who calls, or refuses the call."""
         session, until = self._access.get(bearer_of(context), ("", 0.0))
-        if until <= time.time():
+        if until <= time.time() or not self.keys_known:
             refuse(context, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
         if session not in self._sessions:
             refuse(context, grpc.StatusCode.UNAUTHENTICATED, "SESSION_ENDED")

@@ -174,9 +174,11 @@ class FakeJobService(job_service_pb2_grpc.JobServiceServicer):
         while steps:
             step = steps.pop(0)
             if isinstance(step, Hold):
-                steps.insert(0, step)
                 while context.is_active() and not step.event.wait(0.05):
                     pass
+                if step.event.is_set():
+                    continue
+                steps.insert(0, step)
                 return
             if isinstance(step, Break):
                 if step.code is not None:
@@ -185,6 +187,11 @@ class FakeJobService(job_service_pb2_grpc.JobServiceServicer):
             job.MergeFrom(step)
             yield messages.WatchJobResponse(job=job, last=not steps)
         yield messages.WatchJobResponse(job=job, last=True)
+
+    def WatchJobs(
+        self, request: messages.WatchJobsRequest, context: grpc.ServicerContext
+    ) -> Iterator[messages.WatchJobsResponse]:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND")
 
     def ListTasks(
         self, request: messages.ListTasksRequest, context: grpc.ServicerContext

@@ -1,4 +1,4 @@
-"""The `wherry` command against fake services behind mutual TLS."""
+"""The `wherry` command against fake services behind a gateway's one port."""
 
 from __future__ import annotations
 

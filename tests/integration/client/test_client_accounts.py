@@ -78,7 +78,7 @@ def test_signing_out_ends_the_session_at_the_service_and_removes_the_tokens(
 def test_signing_out_keeps_the_tokens_while_the_service_cannot_be_told(
     signed_in: Wherry, centre: FakeCentre, token_file: FindTokenFile
 ) -> None:
-    centre.stop("user")
+    centre.away.add("user")
     assert signed_in("logout").status == 5
     assert token_file() is not None
 
@@ -141,7 +141,7 @@ def test_an_ended_session_asks_for_a_sign_in_with_status_4(
 def test_a_token_near_its_end_still_serves_while_it_cannot_be_renewed(wherry: Wherry, centre: FakeCentre) -> None:
     centre.people.access_ttl_s = 25
     wherry("login", EMAIL, "--password-stdin", stdin=PASSWORD)
-    centre.stop("user")
+    centre.away.add("user")
     assert wherry("sites").status == 0
 
 
@@ -185,36 +185,74 @@ def test_a_damaged_token_file_says_so_and_what_to_do(signed_in: Wherry, token_fi
 def test_tokens_of_one_deployment_are_not_given_to_another(
     signed_in: Wherry, centre: FakeCentre, strangers: Path
 ) -> None:
-    elsewhere = centre.write_configuration(strangers, client="own", authority="strangers")
+    elsewhere = centre.write_configuration(strangers, authority="strangers")
     refused = signed_in("--config", str(elsewhere), "whoami")
     assert refused.status == 4
 
 
+@pytest.mark.row("C1", missing=LATER_OF_C1)
+def test_a_new_token_that_is_refused_too_is_no_reason_to_sign_in_again(
+    signed_in: Wherry, centre: FakeCentre, token_file: FindTokenFile
+) -> None:
+    centre.people.keys_known = False
+    refused = signed_in("whoami")
+    assert refused.status == 5
+    assert "not accepted yet" in refused.err
+    centre.people.keys_known = True
+    assert signed_in("whoami").status == 0
+
+
 @pytest.mark.row("C3", missing=LATER_OF_C3)
-def test_a_service_that_is_down_is_named_with_its_address_and_status_5(signed_in: Wherry, centre: FakeCentre) -> None:
-    centre.stop("site")
+def test_a_service_that_is_away_behind_the_gateway_is_named_with_status_5(
+    signed_in: Wherry, centre: FakeCentre
+) -> None:
+    centre.away.add("site")
     begun = time.monotonic()
     refused = signed_in("sites")
     assert refused.status == 5
-    assert centre.addresses["site"] in refused.err
+    assert f"The site service behind the gateway at {centre.address} is away" in refused.err
+    assert time.monotonic() - begun < 20
+    assert signed_in("whoami").status == 0
+
+
+@pytest.mark.row("C3", missing=LATER_OF_C3)
+def test_a_gateway_that_is_down_is_named_with_its_address_and_status_5(signed_in: Wherry, centre: FakeCentre) -> None:
+    centre.stop()
+    begun = time.monotonic()
+    refused = signed_in("sites")
+    assert refused.status == 5
+    assert f"The gateway at {centre.address} cannot be reached." in refused.err
     assert time.monotonic() - begun < 20
 
 
 @pytest.mark.row("C4", missing=LATER_OF_C4)
-def test_a_service_of_another_authority_is_told_apart_from_one_that_is_down(
+def test_a_gateway_of_another_authority_gets_no_password_and_is_told_apart_from_one_that_is_down(
     wherry: Wherry, centre: FakeCentre, strangers: Path
 ) -> None:
-    elsewhere = centre.write_configuration(strangers, client="own", authority="strangers")
+    elsewhere = centre.write_configuration(strangers, authority="strangers")
     refused = wherry("--config", str(elsewhere), "login", EMAIL, "--password-stdin", stdin=PASSWORD)
     assert refused.status == 5
-    assert "do not accept each other's certificates" in refused.err
+    assert "is not one that this client believes" in refused.err
+    assert "`ca`" in refused.err
 
 
 @pytest.mark.row("C4", missing=LATER_OF_C4)
-def test_a_client_whose_certificate_is_of_another_authority_gets_no_answer(
-    wherry: Wherry, centre: FakeCentre, strangers: Path
+def test_without_an_authority_in_the_configuration_the_systems_are_asked(
+    wherry: Wherry, centre: FakeCentre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = centre.write_configuration(strangers, client="strangers", authority="own")
-    refused = wherry("--config", str(elsewhere), "login", EMAIL, "--password-stdin", stdin=PASSWORD)
-    assert refused.status == 5
-    assert "[tls]" in refused.err
+    file = tmp_path / "elsewhere.toml"
+    file.write_text(f'gateway = "https://{centre.address}"\n')
+    login = ("--config", str(file), "login", EMAIL, "--password-stdin")
+    assert wherry(*login, stdin=PASSWORD).status == 5
+    monkeypatch.setenv("SSL_CERT_FILE", str(centre.authorities["own"].ca))
+    assert wherry(*login, stdin=PASSWORD).status == 0
+
+
+@pytest.mark.row("C4", missing=LATER_OF_C4)
+def test_the_library_writes_no_lines_of_its_own_beside_a_commands(
+    centre: FakeCentre, strangers: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    elsewhere = centre.write_configuration(strangers, authority="strangers")
+    _, said = start("--config", str(elsewhere), "verify", "token").communicate(timeout=60)
+    assert said.startswith("error: The certificate of the gateway")
+    assert len(said.splitlines()) == 2

@@ -46,7 +46,7 @@ def test_the_configuration_that_buildout_init_writes_is_the_clients(
     subprocess.run([command, "init", tmp_path / "centre", "--free-ports"], check=True, capture_output=True, timeout=60)
     written = tmp_path / "centre" / "client.toml"
     loaded = configuration.load(written)
-    assert b"PRIVATE KEY" in configuration.read_pem(loaded, "key")
+    assert configuration.read_ca(loaded) == (tmp_path / "centre" / "trust" / "web-ca.pem").read_bytes()
     monkeypatch.setenv("WHERRY_STATE", str(tmp_path / "state"))
     assert run(["--config", str(written), "whoami"]) == 4
     assert "wherry login" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import pytest
 from wherry.queue.v1 import job_service_pb2 as messages
 from wherry.type.v1 import entry_pb2
 from wherry_client.client import open_client
+from wherry_client.errors import UnavailableError
 from wherry_client.files import PathKind
 from wherry_client.paths import parse
 from wherry_fakes.centre import FakeCentre
@@ -215,6 +216,57 @@ def test_a_watch_goes_on_through_broken_streams(signed_in: Wherry, centre: FakeC
     assert copied.status == 0
     assert centre.queue.watch_calls == 4
     assert copied.err.count("connection lost") == 3
+
+
+@pytest.mark.row("C3", missing=LATER_OF_C3)
+def test_a_watch_goes_on_when_the_gateway_is_started_again(signed_in: Wherry, centre: FakeCentre) -> None:
+    release = threading.Event()
+    centre.queue.script = [progress_of(messages.JOB_STATE_RUNNING), Hold(release), succeeded()]
+    with open_client() as client:
+        job = client.jobs.remove([parse("site-a:x")])
+        interruptions: list[str] = []
+        watch = client.jobs.watch(job.name, on_interruption=lambda error: interruptions.append(error.message))
+        assert next(watch).state == messages.JOB_STATE_RUNNING
+        centre.stop()
+        again = threading.Timer(1, centre.start)
+        again.start()
+        release.set()
+        states = [current.state for current in watch]
+        again.join()
+    assert states[-1] == messages.JOB_STATE_SUCCEEDED
+    assert interruptions
+
+
+@pytest.mark.row("C3", missing=LATER_OF_C3)
+def test_a_watch_goes_on_when_no_replica_of_the_queue_answers_for_a_while(
+    signed_in: Wherry, centre: FakeCentre
+) -> None:
+    centre.queue.script = [progress_of(messages.JOB_STATE_RUNNING), Break(), succeeded()]
+    with open_client() as client:
+        job = client.jobs.remove([parse("site-a:x")])
+        told: list[str] = []
+
+        def interrupted(error: UnavailableError) -> None:
+            told.append(error.message)
+            if len(told) == 3:
+                centre.away.clear()
+
+        watch = client.jobs.watch(job.name, on_interruption=interrupted)
+        next(watch)
+        centre.away.add("queue")
+        assert [current.state for current in watch][-1] == messages.JOB_STATE_SUCCEEDED
+    assert len(told) >= 3
+    assert "The queue service behind the gateway" in told[-1]
+
+
+@pytest.mark.row("C3", missing=LATER_OF_C3)
+def test_a_listing_is_asked_for_again_while_the_way_to_the_queue_is_lost(signed_in: Wherry, centre: FakeCentre) -> None:
+    centre.away.add("queue")
+    back = threading.Timer(0.2, centre.away.clear)
+    back.start()
+    listed = signed_in("ls", "site-a:")
+    back.join()
+    assert (listed.status, listed.out.split()) == (0, ["data/", "notes.txt"])
 
 
 @pytest.mark.row("C3", missing=LATER_OF_C3)

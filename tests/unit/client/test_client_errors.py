@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 from wherry.type.v1 import entry_pb2
 from wherry_chassis.errors import FieldProblem
 from wherry_chassis.status import bad_request, make_status
-from wherry_client.errors import WherryError, from_failure, from_rpc
+from wherry_client.errors import UnavailableError, WherryError, from_failure, from_rpc
 from wherry_client.exits import EPILOG, MEANINGS, ExitStatus
 
 LATER_OF_C3 = "chmod, sum, sync, globs, dry run"
@@ -57,13 +57,14 @@ def answered(
         details.append(error_details_pb2.ErrorInfo(reason=reason, domain="wherry", metadata=metadata))
     if fields:
         details.append(bad_request([FieldProblem(name, text) for name, text in fields.items()]))
-    return from_rpc(Failed(make_status(code, message, details)), "queue", "queue.example.org:443")
+    return from_rpc(Failed(make_status(code, message, details)), "wherry.example.org:443")
 
 
 @pytest.mark.row("C3", missing=LATER_OF_C3)
 @pytest.mark.parametrize(
     ("code", "reason", "status"),
     [
+        (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", 4),
         (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", 4),
         (grpc.StatusCode.UNAUTHENTICATED, "SESSION_ENDED", 4),
         (grpc.StatusCode.UNAUTHENTICATED, "REFRESH_TOKEN_INVALID", 4),
@@ -74,7 +75,11 @@ def answered(
         (grpc.StatusCode.FAILED_PRECONDITION, "SITE_NOT_TRUSTED", 1),
         (grpc.StatusCode.UNAVAILABLE, "SITE_UNREACHABLE", 5),
         (grpc.StatusCode.UNAVAILABLE, "NO_WORKER", 5),
+        (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", 5),
         (grpc.StatusCode.UNAVAILABLE, "", 5),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "SIGN_IN_RATE_LIMITED", 5),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "SIGN_IN_THROTTLED", 1),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", 5),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", 5),
         (grpc.StatusCode.UNKNOWN, "", 5),
         (grpc.StatusCode.INTERNAL, "", 5),
@@ -84,6 +89,7 @@ def answered(
         (grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED", 1),
         (grpc.StatusCode.ABORTED, "ETAG_MISMATCH", 1),
         (grpc.StatusCode.UNIMPLEMENTED, "", 1),
+        (grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND", 1),
     ],
 )
 def test_each_answer_has_its_exit_status(code: grpc.StatusCode, reason: str, status: int) -> None:
@@ -113,9 +119,26 @@ def test_a_fault_on_the_services_side_has_its_incident() -> None:
 
 
 @pytest.mark.row("C3", missing=LATER_OF_C3)
-def test_a_service_that_cannot_be_reached_is_named_with_its_address_and_not_in_the_librarys_words() -> None:
+def test_a_gateway_that_cannot_be_reached_is_named_with_its_address_and_not_in_the_librarys_words() -> None:
     error = answered(grpc.StatusCode.UNAVAILABLE, message="failed to connect to all addresses; last error: …")
-    assert error.message == "The queue service at queue.example.org:443 cannot be reached."
+    assert error.message == "The gateway at wherry.example.org:443 cannot be reached."
+
+
+@pytest.mark.row("C3", missing=LATER_OF_C3)
+def test_a_service_that_is_away_behind_the_gateway_is_told_from_a_lost_gateway() -> None:
+    error = answered(grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", "not reachable", service="queue")
+    assert error.message == "The queue service behind the gateway at wherry.example.org:443 is away at the moment."
+    assert "jobs that were accepted are kept" in error.advice
+
+
+@pytest.mark.row("C3", missing=LATER_OF_C3)
+@pytest.mark.parametrize(
+    ("reason", "lost"), [("", True), ("SERVICE_UNAVAILABLE", True), ("NO_WORKER", False), ("SITE_UNREACHABLE", False)]
+)
+def test_what_a_service_has_not_said_itself_was_lost_on_the_way(reason: str, lost: bool) -> None:
+    error = answered(grpc.StatusCode.UNAVAILABLE, reason)
+    assert isinstance(error, UnavailableError)
+    assert error.was_lost == lost
 
 
 @pytest.mark.row("C3", missing=LATER_OF_C3)

@@ -39,7 +39,7 @@ class Exchange:
 
 @pytest.fixture
 def file(tmp_path: Path) -> TokenFile:
-    return TokenFile(tmp_path / "state", "localhost:50051", b"PEM")
+    return TokenFile(tmp_path / "state", "localhost:8443", b"PEM")
 
 
 @pytest.fixture
