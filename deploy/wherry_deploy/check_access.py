@@ -11,7 +11,7 @@ from wherry_chassis.buildout import Buildout
 from wherry_deploy.findings import Finding, Findings
 
 _OF_OURS = "wherry."
-_NEEDED = ("user-service", "site", "queue", "worker")
+_NEEDED = ("user-service", "site", "queue", "worker", "gateway")
 
 
 def known_rpcs() -> frozenset[str]:

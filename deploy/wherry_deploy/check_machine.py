@@ -1,17 +1,20 @@
-"""Checks of what the deployment meets when it runs: databases, ports, mail, the engines' interpreter."""
+"""Checks of what the deployment meets when it runs: databases, ports, mail, Envoy, the engines' interpreter."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from wherry_chassis.buildout import Buildout, BuildoutError, Service, database_url
+from wherry_chassis.buildout import Buildout, BuildoutError, Gateway, Service, database_url
+from wherry_gateway.envoy.clusters import ASSETS_SOCKET
+from wherry_gateway.serving import program
 
 from wherry_deploy.findings import Finding, Findings
 from wherry_deploy.ports import busy, split
@@ -19,17 +22,24 @@ from wherry_deploy.ports import busy, split
 _ANSWER_WITHIN_S = 10
 _WILDCARDS = ("0.0.0.0", "::", "*", "")  # noqa: S104  # recognised here, not listened on
 _SERVICES = ("user", "site", "queue")
+_SOCKET_BYTES = 107
+"""What a unix socket's path may have (unix(7))."""
 
 
-def check_machine(buildout: Buildout, answering: Callable[[str], bool]) -> Findings:
+def check_machine(
+    buildout: Buildout, answering: Callable[[str], bool], gateway_answering: Callable[[Gateway], bool]
+) -> Findings:
     """Looks at the machine.
 
     Args:
         buildout: the deployment.
         answering: tells whether this deployment's own service is what answers at an address.
+        gateway_answering: tells whether its gateway is what answers where it is to listen.
     """
     yield from _databases(buildout)
-    yield from _ports(buildout, answering)
+    taken = yield from _ports(buildout, answering)
+    if (gateway := buildout.gateway) is not None:
+        yield from _gateway(gateway, taken, gateway_answering)
     yield from _worker(buildout)
     yield from _mail(buildout)
 
@@ -87,7 +97,7 @@ def _nearest(folder: Path) -> Path:
     return folder
 
 
-def _ports(buildout: Buildout, answering: Callable[[str], bool]) -> Findings:
+def _ports(buildout: Buildout, answering: Callable[[str], bool]) -> Generator[Finding, None, Mapping[str, str]]:
     taken: dict[str, str] = {}
     for name in _SERVICES:
         section: Service = getattr(buildout.service, name)
@@ -102,7 +112,52 @@ def _ports(buildout: Buildout, answering: Callable[[str], bool]) -> Findings:
                 yield Finding(key, f"{address} is nothing that others can connect to: say in `address` what is")
             why = busy(address)
             if why is not None and not answering(address):
-                yield Finding(key, f"{why}: stop what has it (ss -ltnp shows it), or choose another port")
+                yield Finding(key, _taken(why))
+    return taken
+
+
+def _taken(why: str) -> str:
+    return f"{why}: stop what has it (ss -ltnp shows it), or choose another port"
+
+
+def _gateway(gateway: Gateway, taken: Mapping[str, str], answering: Callable[[Gateway], bool]) -> Findings:
+    key, address = ("gateway", "listen"), gateway.listen
+    if (other := taken.get(address)) is not None:
+        yield Finding(key, f"{address} is already an address of service.{other}")
+    elif not _can_be_bound(split(address)[0]):
+        yield Finding(key, f"{address}: Envoy listens on addresses, not names: write localhost, *, or an address")
+    elif (why := busy(address)) is not None and not answering(gateway):
+        yield Finding(key, _taken(why))
+    try:
+        envoy = program(gateway)
+        done = subprocess.run(
+            [envoy, "--version"], capture_output=True, timeout=_ANSWER_WITHIN_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except BuildoutError as error:
+        yield Finding(("gateway", "envoy"), str(error).removeprefix("gateway.envoy: "))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = error.strerror if isinstance(error, OSError) else "it does not answer"
+        yield Finding(("gateway", "envoy"), f"{envoy} cannot be run: {said}")
+    else:
+        if done.returncode != 0:
+            yield Finding(("gateway", "envoy"), f"{envoy} is no Envoy that runs here (status {done.returncode})")
+    yield from _writable(("gateway", "state"), gateway.state)
+    if len(os.fsencode(gateway.state / ASSETS_SOCKET)) > _SOCKET_BYTES:
+        yield Finding(("gateway", "state"), f"{gateway.state} is too long for a socket in it; choose a shorter folder")
+
+
+def _can_be_bound(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host in ("localhost", "*")
+    return True
+
+
+def _writable(key: tuple[str, ...], folder: Path) -> Findings:
+    place = folder if folder.exists() else _nearest(folder)
+    if not os.access(place, os.W_OK):
+        yield Finding(key, f"{folder} cannot be written: {place} is not writable for this user")
 
 
 def _worker(buildout: Buildout) -> Findings:
@@ -126,9 +181,7 @@ def _worker(buildout: Buildout) -> Findings:
                 f"{worker.engine_python} cannot import gfal2 ({last}): install Debian's python3-gfal2, or name an "
                 "interpreter that has it",
             )
-    place = worker.state if worker.state.exists() else _nearest(worker.state)
-    if not os.access(place, os.W_OK):
-        yield Finding(("worker", "state"), f"{worker.state} cannot be written: {place} is not writable for this user")
+    yield from _writable(("worker", "state"), worker.state)
     if buildout.lease.heartbeat_s >= buildout.lease.ttl_s:
         yield Finding(("lease", "heartbeat_s"), "must be well below lease.ttl_s, or every lease lapses")
 

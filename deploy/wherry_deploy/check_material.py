@@ -8,14 +8,15 @@ import datetime
 import ipaddress
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from wherry_chassis.access import build_table
-from wherry_chassis.buildout import Buildout, BuildoutError, Identity, SecretRef, Service
+from wherry_chassis.buildout import Buildout, BuildoutError, Gateway, Identity, SecretRef, Service
 from wherry_chassis.identity import grid_subject
 
 from wherry_deploy.findings import Finding, Findings
@@ -23,7 +24,7 @@ from wherry_deploy.ports import split
 
 _RENEW_WITHIN = datetime.timedelta(days=14)
 _WRAPPING_KEY_BYTES = 32
-_ROLE = {"user": "user-service", "site": "site", "queue": "queue", "worker": "worker"}
+_ROLE = {"user": "user-service", "site": "site", "queue": "queue", "worker": "worker", "gateway": "gateway"}
 """What the holder of each certificate has to be in `[access.roles]`."""
 
 
@@ -34,8 +35,12 @@ def check_material(buildout: Buildout) -> Findings:
         **{("service", name): getattr(buildout.service, name) for name in ("user", "site", "queue")},
         ("worker",): buildout.worker,
     }
+    if buildout.gateway is not None:
+        sections["gateway",] = buildout.gateway
     for key, section in sections.items():
         yield from _identity(buildout, key, section, authorities)
+    if buildout.gateway is not None:
+        yield from _public(buildout.gateway)
     yield from _secrets(buildout)
     if (file := buildout.mail.ca) is not None and not os.access(file, os.R_OK):
         yield Finding(("mail", "ca"), f"{file} cannot be read")
@@ -66,46 +71,63 @@ def _identity(
     buildout: Buildout, key: tuple[str, ...], section: Identity, authorities: list[x509.Certificate]
 ) -> Findings:
     certificate_key, file = (*key, "certificate"), section.certificate
-    try:
-        chain = x509.load_pem_x509_certificates(file.read_bytes())
-    except OSError as error:
-        yield Finding(certificate_key, f"{file} cannot be read ({error.strerror}); `wherry-buildout init` makes one")
-        chain = []
-    except ValueError:
-        yield Finding(certificate_key, f"{file} holds no certificate in PEM")
-        chain = []
-    yield from _private_key(key, section, chain)
+    chain = yield from _chain(certificate_key, file)
+    yield from _private_key((*key, "key"), section.key, file, chain)
     if not chain:
         return
     yield from _validity(certificate_key, file, chain[0])
     if authorities and not _signed(chain, authorities):
         yield Finding(certificate_key, f"{file} is not signed by an authority of {buildout.deployment.ca}")
     if isinstance(section, Service):
-        yield from _names(certificate_key, section, chain[0])
+        hosts = {split(address)[0] for address in section.addresses}
+        yield from _names(certificate_key, file, hosts, chain[0])
     yield from _role(buildout, certificate_key, key[-1], chain[0])
 
 
-def _private_key(key: tuple[str, ...], section: Identity, chain: list[x509.Certificate]) -> Findings:
-    key_key, file = (*key, "key"), section.key
+def _public(gateway: Gateway) -> Findings:
+    """Looks at what the gateway's callers see."""
+    key, file = ("gateway", "public_certificate"), gateway.public_certificate
+    chain = yield from _chain(key, file)
+    yield from _private_key(("gateway", "public_key"), gateway.public_key, file, chain)
+    if chain:
+        yield from _validity(key, file, chain[0], "renew it (one that init has made: remove it, and run init again)")
+        yield from _names(key, file, {urlsplit(gateway.public_url).hostname or ""}, chain[0])
+
+
+def _chain(key: tuple[str, ...], file: Path) -> Generator[Finding, None, list[x509.Certificate]]:
+    try:
+        return x509.load_pem_x509_certificates(file.read_bytes())
+    except OSError as error:
+        yield Finding(key, f"{file} cannot be read ({error.strerror}); `wherry-buildout init` makes one")
+    except ValueError:
+        yield Finding(key, f"{file} holds no certificate in PEM")
+    return []
+
+
+def _private_key(key: tuple[str, ...], file: Path, certificate: Path, chain: list[x509.Certificate]) -> Findings:
     try:
         private = load_pem_private_key(file.read_bytes(), None)
         mode = stat.S_IMODE(file.stat().st_mode)
     except OSError as error:
-        yield Finding(key_key, f"{file} cannot be read ({error.strerror})")
+        yield Finding(key, f"{file} cannot be read ({error.strerror})")
         return
     except (ValueError, TypeError):
-        yield Finding(key_key, f"{file} holds no private key in PEM, or one under a password")
+        yield Finding(key, f"{file} holds no private key in PEM, or one under a password")
         return
     if mode & 0o077:
-        yield Finding(key_key, f"{file} can be read by others (mode {mode:04o}): chmod 600 it")
+        yield Finding(key, f"{file} can be read by others (mode {mode:04o}): chmod 600 it")
     if chain and private.public_key() != chain[0].public_key():
-        yield Finding(key_key, f"{file} does not belong to the certificate {section.certificate}")
+        yield Finding(key, f"{file} does not belong to the certificate {certificate}")
 
 
-def _validity(key: tuple[str, ...], file: Path, certificate: x509.Certificate) -> Findings:
+def _validity(
+    key: tuple[str, ...],
+    file: Path,
+    certificate: x509.Certificate,
+    advice: str = "remove it and run `wherry-buildout init`, which makes a new one",
+) -> Findings:
     now = datetime.datetime.now(datetime.UTC)
     left = certificate.not_valid_after_utc - now
-    advice = "remove it and run `wherry-buildout init`, which makes a new one"
     if certificate.not_valid_before_utc > now:
         yield Finding(key, f"{file} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
     elif left <= datetime.timedelta():
@@ -132,24 +154,21 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _names(key: tuple[str, ...], section: Service, certificate: x509.Certificate) -> Findings:
+def _names(key: tuple[str, ...], file: Path, hosts: Collection[str], certificate: x509.Certificate) -> Findings:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        yield Finding(key, f"{section.certificate} has no subject alternative names, and clients go by nothing else")
+        yield Finding(key, f"{file} has no subject alternative names, and clients go by nothing else")
         return
     dns = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
     addresses = set(names.get_values_for_type(x509.IPAddress))
-    for host in sorted({split(address)[0] for address in section.addresses}):
+    for host in sorted(hosts):
         try:
             covered = ipaddress.ip_address(host) in addresses
         except ValueError:
             covered = host.lower() in dns or f"*.{host.lower().partition('.')[2]}" in dns
         if not covered:
-            yield Finding(
-                key,
-                f"{section.certificate} does not name {host}, under which the service is reached: clients would refuse",
-            )
+            yield Finding(key, f"{file} does not name {host}, under which it is met: clients would refuse")
 
 
 def _role(buildout: Buildout, key: tuple[str, ...], who: str, certificate: x509.Certificate) -> Findings:

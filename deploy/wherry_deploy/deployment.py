@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wherry_chassis.buildout import Buildout, Service, load
 
+from wherry_deploy import gateway_health
 from wherry_deploy.health import connectable, is_serving, operator_material
 from wherry_deploy.log_lines import Lines
 from wherry_deploy.supervise import Program, Running, run_to_end, supervise
@@ -22,8 +23,9 @@ from wherry_deploy.supervise import Program, Running, run_to_end, supervise
 SERVICES = ("user", "site", "queue")
 READY_WITHIN_S = 60.0
 _STAGES = {"user": 1, "site": 1, "queue": 2}
-"""Who calls others ends before them: workers, queue, then site and user."""
-_WORKER_STAGE = 3
+"""Who calls others ends before them: workers and gateway, queue, then site and user."""
+_WORKER_STAGE = _GATEWAY_STAGE = 3
+_ASSETS_STAGE = 1
 _WORKER_READY = "stream_opened"
 """The event by which a worker says that a replica of the queue has taken it in."""
 
@@ -41,6 +43,19 @@ def programs(file: Path, buildout: Buildout) -> list[Program]:
                     [*_python(f"wherry_{name}"), "serve", *_buildout(file), "--replica", str(replica)],
                     stage=_STAGES[name],
                     probe=functools.partial(is_serving, connectable(address), material),
+                )
+            )
+    if (gateway := buildout.gateway) is not None:
+        for name, command, stage, probe in (
+            ("gateway-assets", "assets", _ASSETS_STAGE, gateway_health.assets_are_served),
+            ("gateway", "serve", _GATEWAY_STAGE, gateway_health.is_serving),
+        ):
+            found.append(
+                Program(
+                    name,
+                    [*_python("wherry_gateway"), command, *_buildout(file)],
+                    stage=stage,
+                    probe=functools.partial(asyncio.to_thread, probe, gateway),
                 )
             )
     found.extend(

@@ -39,7 +39,7 @@ async def is_serving(address: str, material: Material) -> bool:
     return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def is_answering(address: str, material: Material) -> bool:
+def service_is_answering(address: str, material: Material) -> bool:
     """Tells whether a service of this deployment is what answers at `host:port`, whatever it says."""
     with grpc.secure_channel(address, _credentials(material)) as channel:
         check = channel.unary_unary(_CHECK, _REQUEST.SerializeToString, health_pb2.HealthCheckResponse.FromString)

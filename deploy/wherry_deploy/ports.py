@@ -65,7 +65,10 @@ _NO_IPV6 = frozenset({99, 97})
 
 def _resolve(host: str, port: int) -> Iterator[tuple[socket.AddressFamily, tuple[object, ...]]]:
     seen = set()
-    for family, _, _, _, target in socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM):
+    every = host in ("", "*")
+    for family, _, _, _, target in socket.getaddrinfo(
+        None if every else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE if every else 0
+    ):
         if (family, target) not in seen:
             seen.add((family, target))
             yield family, target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ ROLES = {
     "queue": "queue",
     "worker": "worker",
     "operator": "operator",
-    "client": "client",
+    "gateway": "gateway",
 }
 """Role of `[access.roles]` → host (common name) of the certificate that `init` makes for it."""
 SERVICES = ("user", "site", "queue")
+_HTTPS_PORT = 443
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Choices:
         name: of the deployment; stands in its certificates.
         ports: of the user, the site and the queue service.
         host: the name or address under which the services listen and are reached.
+        gateway_port: the one port for browsers, scripts and the `wherry` command.
+        public_host: the name or address that people type; `host` where not given.
         databases: SQLAlchemy URL (or `env:`, `file:`) by service; SQLite in the deployment's folder where not given.
         worker_processes: how many workers run on this machine.
         allow_networks: private networks in which sites may lie.
@@ -48,6 +52,8 @@ class Choices:
     name: str = "wherry"
     ports: tuple[int, int, int] = (50051, 50052, 50053)
     host: str = "localhost"
+    gateway_port: int = 8443
+    public_host: str = ""
     databases: dict[str, str] = field(default_factory=dict)
     worker_processes: int = 1
     allow_networks: Sequence[str] = ()
@@ -56,8 +62,23 @@ class Choices:
 
     def address(self, service: str) -> str:
         """Returns `host:port` of a service."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.ports[SERVICES.index(service)]}"
+        return f"{_bracketed(self.host)}:{self.ports[SERVICES.index(service)]}"
+
+    @property
+    def web_host(self) -> str:
+        """The host of the public address."""
+        return self.public_host or self.host
+
+    @property
+    def public_url(self) -> str:
+        """The public address."""
+        port = "" if self.gateway_port == _HTTPS_PORT else f":{self.gateway_port}"
+        return f"https://{_bracketed(self.web_host)}{port}"
+
+    @property
+    def gateway_listen(self) -> str:
+        """Where the gateway listens: on this machine alone where its public host is that, else on all addresses."""
+        return f"{_bracketed(self.web_host) if _is_loopback(self.web_host) else '*'}:{self.gateway_port}"
 
     def database(self, service: str) -> str:
         """Returns where a service keeps its rows."""
@@ -98,6 +119,23 @@ state = "data/worker"
 # stall_s = 120                    # a copy that makes no progress for so long is stopped
 # engine_idle_s = 60               # an idle engine and its credentials are wiped after so long
 # engine_memory_bytes = 2147483648
+
+# The gateway: the one door for browsers, scripts and the `wherry` command. It meets the services with its host
+# certificate, and its callers with the public one; `wherry-buildout init` makes that with an authority of its own
+# (trust/web-ca.pem), which is constrained to these names. Any other certificate for the host will do as well.
+[gateway]
+public_url = {_quoted(choices.public_url)}
+# An address, `localhost`, or * for all addresses of this machine.
+listen = {_quoted(choices.gateway_listen)}
+certificate = "trust/gateway.pem"
+key = "trust/gateway.key"
+public_certificate = "trust/web.pem"
+public_key = "trust/web.key"
+# A folder of the gateway's own; what it renders for Envoy can be read there.
+state = "data/gateway"
+# envoy = "/usr/bin/envoy"         # another build of Envoy than the one that is installed with Wherry
+# sign_ins_per_s = 20              # sign-ins and registrations that pass in a second, of all callers together
+# stream_idle_s = 300              # a stream on which nothing moves for so long is ended
 
 [lease]
 # ttl_s = 30                       # a worker that is not heard of for so long has lost its task
@@ -151,21 +189,15 @@ allow = {json.dumps(list(choices.allow_networks))}
 """
 
 
-def client_text(addresses: dict[str, str]) -> str:
-    """Returns a `client.toml` for the `wherry` command: addresses by service, `host:port`."""
-    lines = "\n".join(f"{service} = {_quoted(addresses[service])}" for service in SERVICES)
+def client_text(public_url: str, ca: str | None) -> str:
+    """Returns a `client.toml` for the `wherry` command; `ca` is the gateway's authority, None for the system's."""
+    authority = "" if ca is None else f"ca = {_quoted(ca)}\n"
+    give = "this file" if ca is None else f"this file and {ca}"
     return f"""\
 # For the `wherry` command: wherry --config client.toml …, or WHERRY_CONFIG=…/client.toml.
-# Give this file and the three of [tls] to the deployment's users; the certificate opens nothing without a sign-in.
-
-[services]
-{lines}
-
-[tls]
-ca = "trust/ca.pem"
-certificate = "trust/client.pem"
-key = "trust/client.key"
-"""
+# Give {give} to the deployment's users.
+gateway = {_quoted(public_url)}
+{authority}"""
 
 
 def _service(choices: Choices, service: str) -> str:
@@ -176,6 +208,10 @@ def _service(choices: Choices, service: str) -> str:
 # without it everybody has to sign in at their sites again.
 key_encryption_key = "file:secrets/vault.kek"
 # myproxy_timeout_s = 20
+"""
+    elif service == "queue":
+        extra = """\
+# heartbeat_s = 20                 # a watch or listing without news says so often that it lives
 """
     return f"""\
 [service.{service}]
@@ -189,3 +225,14 @@ database = {_quoted(choices.database(service))}
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)  # a TOML basic string has JSON's escapes
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

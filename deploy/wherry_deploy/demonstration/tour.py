@@ -86,7 +86,7 @@ class _Demonstration:
         if shutil.disk_usage(self.folder).free < _NEEDED_BYTES:
             raise DemonstrationFailed(f"less than 1 GB is free at {self.folder}: the demonstration needs that much")
         accounts = load_or_make(self.folder / "accounts.json")
-        ports = free_ports(8)
+        ports = free_ports(9)
         site_a = self._site("site-a", "University of A", accounts.site_a, ports[:2])
         site_b = self._site("site-b", "Institute of B", accounts.site_b, ports[2:4])
         _say("Setting up two sites, each with certificate authorities, MyProxy and GridFTP of its own …")
@@ -95,19 +95,22 @@ class _Demonstration:
             site_a.own(site_a.files() / source_data.NAME)
         known = (self._deployment / "data" / "user.db").exists()
         initialise(self._deployment, _choices(ports[4:]))
-        self._write_wrapper()
-        mail = load(self._file).mail
+        mail, gateway = load(self._file).mail, load(self._file).gateway
+        if gateway is None:
+            raise DemonstrationFailed(f"{self.folder} is of an earlier release: remove it to begin anew")
+        self._write_for_others()
         async with self._inbox(mail.host, mail.port) as inbox:
             report = await asyncio.to_thread(check, self._file, starting=True)
             if report.faults:
                 raise DemonstrationFailed(report.faults[0])
-            _say("Starting the services, a worker and both sites …")
+            _say("Starting the gateway, the services, a worker and both sites …")
             async with running(self._file, self.lines, further=[site_a.program(), site_b.program()]):
                 _say(f"All is healthy, {time.monotonic() - began:.0f} s after the start.\n")
                 await self._sign_in(accounts, inbox, known=known)
+                await _both(self._add(site_a, known=known), self._add(site_b, known=known))
+                self._show_door(gateway.public_url, accounts)
                 for site in (site_a, site_b):
                     await self._sign_in_at(site)
-                _show_accounts(accounts)
                 destination = await self._copy(site_a, site_b)
                 if stay:
                     self._show_what_to_try(destination)
@@ -148,12 +151,37 @@ class _Demonstration:
         await self._must("verify", token[1], shown=("verify", "TOKEN-FROM-THE-MAIL"))
         await self._must(*login, stdin=password)
 
-    async def _sign_in_at(self, site: DemoSite) -> None:
-        """Registers a site if it is not, and signs in there."""
-        if (await self._wherry.run(self._command("site", "show", site.name))).status != 0:
+    async def _add(self, site: DemoSite, *, known: bool) -> None:
+        """Registers a site if it is not; at the first run it cannot be."""
+        if not known or (await self._wherry.run(self._command("site", "show", site.name))).status != 0:
             await self._must("site", "add", "--from", str(await site.registration()))
+
+    async def _sign_in_at(self, site: DemoSite) -> None:
         login = ("site", "login", site.name, "--username", site.account.name, "--password-stdin")
         await self._must(*login, stdin=site.account.password)
+
+    def _show_door(self, url: str, accounts: Accounts) -> None:
+        """Says all that somebody with a browser needs."""
+        rows = [("Wherry", accounts.wherry), ("site-a", accounts.site_a), ("site-b", accounts.site_b)]
+        width = max(len(account.name) for _, account in rows)
+        shown = "\n".join(
+            f"  {where:<8} {account.name:<{width}}   password {account.password}" for where, account in rows
+        )
+        _say(
+            f"""
+Open this address in a browser:
+
+  {url}
+
+Sign in with the first of these accounts, and at each site, in its pane, with the site's own. They were made up for
+this machine only.
+
+{shown}
+
+The browser will warn you, because the page's certificate is of this demonstration's own authority, which no browser
+knows: go on to the page all the same, or import {_shown(self._web_ca)} as an authority beforehand.
+"""
+        )
 
     async def _copy(self, site_a: DemoSite, site_b: DemoSite) -> str:
         """Copies the directory and looks at the result; returns where it went."""
@@ -182,7 +210,7 @@ class _Demonstration:
         wherry = _shown(self.folder / "wherry")
         _say(
             f"""
-Everything stays up until Ctrl-C. In another terminal, try:
+Everything stays up until Ctrl-C. Go on in the browser, or try in another terminal:
 
   {wherry} ls -l {copied}
   {wherry} ls "{copied}/odd names"
@@ -215,8 +243,13 @@ Mail: {_shown(self.folder / "inbox")}   logs: {_shown(self.folder / "logs")}   a
     def _command(self, *arguments: str) -> list[str]:
         return [str(_program()), *arguments]
 
-    def _write_wrapper(self) -> None:
-        """A `wherry` that knows this deployment, for whoever tries it."""
+    @property
+    def _web_ca(self) -> Path:
+        return self.folder / "web-ca.pem"
+
+    def _write_for_others(self) -> None:
+        """The page's authority where every browser can read it, and a `wherry` that knows this deployment."""
+        shutil.copyfile(self._deployment / "trust" / "web-ca.pem", self._web_ca)
         variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self._environment.items())
         file = self.folder / "wherry"
         file.write_text(f'#!/bin/sh\n{variables}exec {shlex.quote(str(_program()))} "$@"\n', encoding="utf-8")
@@ -237,22 +270,14 @@ async def _both(first: Coroutine[None, None, None], second: Coroutine[None, None
 
 
 def _choices(ports: Sequence[int]) -> Choices:
-    user, site, queue, mail = ports
+    user, site, queue, gateway, mail = ports
     return Choices(
         name="Demonstration",
         ports=(user, site, queue),
+        gateway_port=gateway,
         allow_networks=_LOOPBACK,
         mail=MailChoice("localhost", mail, "none", "wherry@localhost"),
     )
-
-
-def _show_accounts(accounts: Accounts) -> None:
-    rows = [("Wherry", accounts.wherry), ("site-a", accounts.site_a), ("site-b", accounts.site_b)]
-    width = max(len(account.name) for _, account in rows)
-    _say("\nThe accounts, made up for this machine only:\n")
-    for where, account in rows:
-        _say(f"  {where:<8} {account.name:<{width}}   password {account.password}")
-    _say("")
 
 
 def _show_summary(compared: Comparison, took_s: float, here: Path, there: Path) -> None:

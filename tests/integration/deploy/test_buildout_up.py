@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wherry_deploy.gateway_health import is_answering, is_serving
 from wherry_testing.buildout_up import BIN, RunningDeployment, buildout_command, wait_until
+from wherry_testing.gateway_callers import HttpCaller
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,14 @@ def test_all_processes_of_the_deployment_run(deployment: RunningDeployment) -> N
     for service in ("user", "site", "queue"):
         assert sum(f"-m wherry_{service} serve" in command for command in commands) == 1
     assert sum("-m wherry_worker serve" in command for command in commands) == 2
+    assert sum("-m wherry_gateway assets" in command for command in commands) == 1
+    assert sum("envoy --config-path" in command for command in commands) == 1
 
 
 def test_the_log_names_each_process(deployment: RunningDeployment) -> None:
     lines = deployment.log_text().splitlines()
-    for name in ("user", "site", "queue", "worker-0", "worker-1"):
-        assert any(line.startswith(f"{name:<8} | ") for line in lines), name
+    for name in ("user", "site", "queue", "gateway", "worker-0", "worker-1"):
+        assert any(line.startswith(f"{name:<14} | ") for line in lines), name
 
 
 @pytest.mark.row("K2")
@@ -90,7 +95,7 @@ def test_grpcurl_without_a_certificate_is_refused(deployment: RunningDeployment,
 
 
 @pytest.mark.row("K2")
-@pytest.mark.parametrize("who", ["client", "worker"])
+@pytest.mark.parametrize("who", ["gateway", "worker"])
 def test_grpcurl_with_a_certificate_of_another_role_lists_nothing(deployment: RunningDeployment, who: str) -> None:
     refused = grpcurl(deployment, "queue", "list", who=who)
     assert refused.returncode != 0
@@ -102,6 +107,7 @@ def test_a_second_up_beside_the_first_names_the_ports(deployment: RunningDeploym
     assert second.returncode == 1
     assert f"{deployment.file}:" in second.stderr
     assert "service.queue.listen: " in second.stderr
+    assert "gateway.listen: " in second.stderr
 
 
 def test_check_takes_the_running_deployment_for_what_it_is(deployment: RunningDeployment) -> None:
@@ -116,16 +122,45 @@ def test_a_service_that_is_killed_is_started_again_and_serves(deployment: Runnin
     wait_until(lambda: "SERVING" in grpcurl(deployment, "site", "grpc.health.v1.Health/Check", who="operator").stdout)
 
 
+def test_once_up_says_ready_the_page_and_every_service_answer_at_the_public_address(
+    deployment: RunningDeployment,
+) -> None:
+    (port,) = re.findall(r":(\d+)$", deployment.gateway.public_url)
+    caller = HttpCaller("localhost", int(port), Path(deployment.trust("web-ca.pem")))
+    assert b"<html" in caller.ask("GET", "/").body
+    answered = {
+        path: caller.ask("GET", path, headers={"authorization": "Bearer none"}).refusal
+        for path in ("/v1/users/me", "/v1/sites", "/v1/jobs")
+    }
+    caller.close()
+    assert set(answered.values()) == {("UNAUTHENTICATED", "TOKEN_INVALID")}, answered
+
+
+def test_a_gateway_that_is_killed_is_started_again_and_answers(deployment: RunningDeployment) -> None:
+    (before,) = [pid for pid, command in deployment.processes().items() if "envoy --config-path" in command]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: not is_answering(deployment.gateway))
+    wait_until(lambda: is_serving(deployment.gateway))
+
+
+def test_another_server_is_not_taken_for_the_gateway(deployment: RunningDeployment, tmp_path: Path) -> None:
+    """A certificate of the same authority for the same host is not enough."""
+    with RunningDeployment(tmp_path) as other:
+        mistaken = deployment.gateway.model_copy(update={"listen": other.gateway.listen})
+        assert not is_answering(mistaken)
+        assert is_answering(other.gateway)
+
+
 def test_ctrl_c_stops_everything_in_order_and_leaves_nothing(tmp_path: Path) -> None:
     with RunningDeployment(tmp_path) as deployment:
         pids = deployment.processes()
-        assert len(pids) == 4
+        assert len(pids) == 6
         assert deployment.stop(signal.SIGINT) == 0
         assert deployment.processes() == {}
         said = [line.split(" | ")[0].strip() for line in deployment.log_text().splitlines() if "stopped" in line]
         assert said.index("worker") < said.index("queue") < said.index("site")
-        for service in ("user", "site", "queue"):
-            host, port = deployment.address(service).split(":")
+        for address in (*map(deployment.address, ("user", "site", "queue")), deployment.gateway.listen):
+            host, port = address.split(":")
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((host, int(port)), 5)
 
@@ -135,6 +170,14 @@ def test_when_up_is_killed_its_processes_end_too(tmp_path: Path) -> None:
         assert deployment.processes()
         deployment.stop(signal.SIGKILL)
         wait_until(lambda: deployment.processes() == {})
+
+
+def test_init_takes_the_public_host_and_the_gateways_port(tmp_path: Path) -> None:
+    made = buildout_command("init", str(tmp_path), "--public-host", "wherry.example.org", "--gateway-port", "443")
+    assert made.returncode == 0, made.stderr
+    assert "for wherry.example.org, localhost" in made.stdout
+    assert RunningDeployment(tmp_path).gateway.public_url == "https://wherry.example.org"
+    assert 'gateway = "https://wherry.example.org"' in (tmp_path / "client.toml").read_text()
 
 
 def test_a_fault_in_the_configuration_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:

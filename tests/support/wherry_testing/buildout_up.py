@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from wherry_chassis.buildout import Buildout, load
+from wherry_chassis.buildout import Buildout, Gateway, load
+from wherry_testing.traces import processes_of
 
 BIN = Path(sys.executable).parent
 _READY_WITHIN_S = 120.0
@@ -30,7 +31,7 @@ class DeploymentFailed(Exception):
 
 
 def _environment() -> dict[str, str]:
-    """Seven processes start at once: compiling every module in each of them would take most of the time."""
+    """Many processes start at once: compiling every module in each of them would take most of the time."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -134,17 +135,15 @@ class RunningDeployment:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def processes(self) -> dict[int, str]:
-        """Every process on this machine whose command line names this deployment's file, but `up` itself."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                try:
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                except OSError:
-                    continue
-                if str(self.file) in command and "wherry-buildout" not in command:
-                    found[int(entry.name)] = command
-        return found
+        """Every process on this machine that has to do with this deployment's folder, but `up` itself."""
+        return {pid: line for pid, line in processes_of(self.folder).items() if "wherry-buildout" not in line}
+
+    @property
+    def gateway(self) -> Gateway:
+        """The section `[gateway]`."""
+        section = self.buildout.gateway
+        assert section is not None
+        return section
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 30.0) -> None:

@@ -1,5 +1,5 @@
-"""A whole deployment on this machine: what `wherry-buildout init` makes, its services and workers as processes of
-their own, an inbox, and people who have registered as everybody does.
+"""A whole deployment on this machine: what `wherry-buildout init` makes, its gateway, services and workers as processes
+of their own, an inbox, and people who have registered as everybody does. Whoever calls goes through the gateway.
 
     with RealDeployment(tmp_path / "centre") as centre:
         alice = centre.sign_in_at_both(centre.person("alice@example.org"), (site_a, site_b))
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -22,24 +21,21 @@ from email.policy import default
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from wherry_chassis.buildout import Buildout, load
+from wherry_chassis.buildout import Buildout, Gateway, load
 from wherry_client import registration
-from wherry_deploy.authority import make_key, sign_host, subject
+from wherry_deploy import gateway_health
 from wherry_deploy.deployment import SERVICES
-from wherry_deploy.initialise import initialise
-from wherry_deploy.template import Choices, MailChoice
-from wherry_testing.deployment_processes import LoggedProcess, wait_until
+from wherry_testing.deployment_files import make_deployment
+from wherry_testing.deployment_processes import READY_WITHIN_S, LoggedProcess, wait_until
+from wherry_testing.gateway_callers import GrpcCaller, HttpCaller
 from wherry_testing.inbox import token_in
-from wherry_testing.sites import RealSite, free_ports
+from wherry_testing.sites import RealSite
 from wherry_testing.wherry_command import WherryCommand
 
-NAME = "End to end"
-SECOND_WORKER = "worker-2"
-"""A host with a worker's role and a certificate of its own, that no process of the deployment uses."""
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
-_TABLE_HEAD = re.compile(r"^\[(?P<name>[a-z_.]+)\]$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,7 @@ class RealDeployment:
         databases: SQLAlchemy URLs by service; SQLite in the folder where not given.
         settings: lines for the tables of `buildout.toml`, such as ``{"lease": "ttl_s = 4"}``.
         workers: how many are started.
+        replicas: of each service; more than one need PostgreSQL.
         prefix: put before every command, as what enters a network namespace.
         allow: networks in which the sites lie.
     """
@@ -76,18 +73,24 @@ class RealDeployment:
         databases: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         workers: int = 1,
+        replicas: int = 1,
         prefix: Sequence[str] = (),
         allow: Sequence[str] = _LOOPBACK,
     ) -> None:
         self.folder = folder
         self.workers: list[LoggedProcess] = []
         self.services: dict[str, LoggedProcess] = {}
+        """By name where there is one of each, else `queue-0`, `queue-1` and so on."""
         self._databases = dict(databases or {})
+        assert replicas == 1 or set(self._databases) == set(SERVICES), "replicas share a PostgreSQL database"
+        self._replicas = replicas
         self._settings = dict(settings or {})
         self._first_workers = workers
         self._prefix = list(prefix)
         self._allow = allow
         self._inbox: LoggedProcess | None = None
+        self._gateway: LoggedProcess | None = None
+        self._assets: LoggedProcess | None = None
         self._worker_count = 0
         self._engine: sa.Engine | None = None
 
@@ -108,37 +111,17 @@ class RealDeployment:
         self.stop()
 
     def _make(self) -> None:
-        user, site, queue, mail = free_ports(4)
-        choices = Choices(
-            name=NAME,
-            ports=(user, site, queue),
+        mail = make_deployment(
+            self.folder,
             databases=self._databases,
-            allow_networks=self._allow,
-            mail=MailChoice("localhost", mail),
+            settings=self._settings,
+            replicas=self._replicas,
+            allow=self._allow,
         )
-        initialise(self.folder, choices)
-        text = self.file.read_text(encoding="utf-8")
-        for table, lines in self._settings.items():
-            text = _with_lines(text, table, lines)
-        # Another worker, on another machine: its role stands in the file, its process is whatever a test makes of it.
-        first = f'worker = ["{subject(NAME, "worker")}"]'
-        assert first in text
-        text = text.replace(first, f'{first[:-1]}, "{subject(NAME, SECOND_WORKER)}"]')
-        self.file.write_text(text, encoding="utf-8")
-        self._certify(SECOND_WORKER)
         self.logs.mkdir()
         self.mails.parent.mkdir()
         inbox = ["-m", "aiosmtpd", "-n", "-l", f"localhost:{mail}", "-c", "aiosmtpd.handlers.Mailbox", str(self.mails)]
         self._inbox = self._process("inbox", inbox)
-
-    def _certify(self, host: str) -> None:
-        trust = self.folder / "trust"
-        key = make_key()
-        ca, ca_key = (trust / "ca.pem").read_bytes(), (trust / "ca.key").read_bytes()
-        certificate = sign_host(NAME, host, key, ca, ca_key, ["localhost"], serves=False)
-        (trust / f"{host}.pem").write_bytes(certificate)
-        (trust / f"{host}.key").touch(mode=0o600)
-        (trust / f"{host}.key").write_bytes(key)
 
     def _start(self) -> None:
         assert self._inbox is not None
@@ -149,14 +132,69 @@ class RealDeployment:
         for migration in migrations:
             assert migration.wait(60) == 0, migration.last_words()
         for name in SERVICES:
-            self.services[name] = self._process(name, [*self._module(name, "serve"), "--replica", "0"])
-            self.services[name].start()
+            for replica in range(self._replicas):
+                service = self._named(name, replica)
+                arguments = [*self._module(name, "serve"), "--replica", str(replica)]
+                self.services[service] = self._process(service, arguments)
+                self.services[service].start()
+        self._gateway = self._process("gateway", self._module("gateway", "serve"))
+        self._assets = self._process("gateway-assets", self._module("gateway", "assets"))
+        for process in (self._gateway, self._assets):
+            process.start()
         for _ in range(self._first_workers):
             self.start_worker(wait=False)
-        for service in self.services.values():
-            service.wait_for_event("serving")
+        for process in self.services.values():
+            process.wait_for_event("serving")
+        self._wait_for(self._assets, gateway_health.assets_are_served)
+        self.wait_for_gateway()
         for worker in self.workers:
             worker.wait_for_event("stream_opened")
+
+    def wait_for_gateway(self) -> None:
+        """Waits until the gateway reaches a replica of each service, and has the keys by which it knows tokens."""
+        # Asked by its socket, which is there for tests outside of its network too.
+        self._wait_for(self.gateway, gateway_health.is_connected)
+
+    def _wait_for(self, process: LoggedProcess, is_ready: Callable[[Gateway], bool]) -> None:
+        section = self.buildout.gateway
+        assert section is not None
+
+        def ready() -> bool:
+            assert process.running, f"{process.name} ended: {process.last_words()}"
+            return is_ready(section)
+
+        wait_until(ready, f"{process.name} is ready", READY_WITHIN_S, 0.05)
+
+    @property
+    def gateway(self) -> LoggedProcess:
+        """The gateway's Envoy."""
+        assert self._gateway is not None, "not started"
+        return self._gateway
+
+    @property
+    def assets(self) -> LoggedProcess:
+        """The process that serves the page to it."""
+        assert self._assets is not None, "not started"
+        return self._assets
+
+    def service(self, name: str, replica: int = 0) -> LoggedProcess:
+        """Returns a replica of a service."""
+        return self.services[self._named(name, replica)]
+
+    def stop_service(self, name: str, replica: int = 0) -> None:
+        """Stops a replica as operators do, and waits until it has ended: it lets its calls end first."""
+        process = self.service(name, replica)
+        process.terminate()
+        assert process.wait() == 0, process.last_words()
+
+    def start_service(self, name: str, replica: int = 0) -> None:
+        """Starts a replica that has ended, and waits until it serves."""
+        process = self.service(name, replica)
+        process.start()
+        process.wait_for_event("serving")
+
+    def _named(self, service: str, replica: int) -> str:
+        return service if self._replicas == 1 else f"{service}-{replica}"
 
     def start_worker(self, *, wait: bool = True) -> LoggedProcess:
         """Starts another worker and returns it."""
@@ -177,13 +215,13 @@ class RealDeployment:
         return alive[0] if alive else self.start_worker()
 
     def stop(self) -> None:
-        """Stops every process: workers, then the queue, then the others. Twice is no error."""
+        """Stops every process: gateway and workers, then the services, then the others. Twice is no error."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
-        inbox = [] if self._inbox is None else [self._inbox]
+        callers = [*self.workers, *filter(None, [self._gateway])]
         problems: list[BaseException] = []
-        for stage in (self.workers, list(self.services.values()), inbox):
+        for stage in (callers, list(self.services.values()), [*filter(None, [self._assets, self._inbox])]):
             for process in stage:
                 process.resume()  # what a test has paused cannot end
                 process.terminate()
@@ -223,6 +261,32 @@ class RealDeployment:
     def buildout(self) -> Buildout:
         """The configuration."""
         return load(self.file)
+
+    @property
+    def gateway_url(self) -> str:
+        """The public address, as `https://localhost:8443`."""
+        section = self.buildout.gateway
+        assert section is not None
+        return section.public_url
+
+    @property
+    def web_ca(self) -> Path:
+        """The authority that the gateway's callers believe."""
+        return self.folder / "trust" / "web-ca.pem"
+
+    def https(self) -> HttpCaller:
+        """Returns a caller for JSON, gRPC-Web and the page; close it."""
+        return HttpCaller(*self._gateway_place(), self.web_ca)
+
+    def grpc(self) -> GrpcCaller:
+        """Returns a caller for native gRPC with bytes; close it."""
+        return GrpcCaller(*self._gateway_place(), self.web_ca)
+
+    def _gateway_place(self) -> tuple[str, int]:
+        parts = urlsplit(self.gateway_url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
 
     def certificate(self, host: str) -> tuple[bytes, bytes, bytes]:
         """Returns authority, certificate and key of one of the deployment's hosts, PEM."""
@@ -309,12 +373,6 @@ class RealDeployment:
     def attempts(self, task: int) -> list[dict[str, Any]]:
         """Returns the rows of a task's settled attempts, oldest first."""
         return self.rows("select * from attempt where task_id = :task order by fence", task=task)
-
-
-def _with_lines(text: str, table: str, lines: str) -> str:
-    """Returns the file's text with lines put first into a table."""
-    head = next(found for found in _TABLE_HEAD.finditer(text) if found["name"] == table)
-    return f"{text[: head.end()]}\n{lines}\n{text[head.end() :].lstrip(chr(10))}"
 
 
 def _environment() -> dict[str, str]:

@@ -16,8 +16,10 @@ from typing import Self
 
 from wherry_testing.run_results import TestResult, load_results, results_file
 
-_GENERATED = ("protos/gen",)
-"""Not in version control, and needed: the contracts as built."""
+_GENERATED = ("protos/gen", "gateway/web/src/gen", "gateway/wherry_gateway/page")
+"""Not in version control, and needed: the contracts as built, the page's client, and the page."""
+_INSTALLED = ("gateway/web/node_modules", ".tools/node")
+"""Likewise, of others' making and large: the copy points to it."""
 _OF_THE_RUN_AROUND = frozenset({"PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_VERSION"})
 _RUN_S = 900
 
@@ -138,6 +140,10 @@ class PrivateTree:
         for folder in _GENERATED:
             if (self._original / folder).is_dir():
                 shutil.copytree(self._original / folder, self.root / folder)
+        for folder in _INSTALLED:
+            if (self._original / folder).is_dir():
+                (self.root / folder).parent.mkdir(parents=True, exist_ok=True)
+                (self.root / folder).symlink_to(self._original / folder)
 
     def _copy_environment(self) -> None:
         target = self.root / self._environment.relative_to(self._original)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import re
 import threading
 from collections.abc import Iterable
@@ -69,13 +70,15 @@ def state_of(folder: Path) -> dict[str, tuple[int, int, int, int]]:
     return found
 
 
-def processes_with(text: str) -> list[str]:
-    """Returns the command lines, with their ids, of processes in which a text stands."""
-    found = []
+def processes_of(folder: Path) -> dict[int, str]:
+    """Returns the command lines, by process id, of other processes that name something in a folder, or work in it."""
+    found = {}
+    within = f"{folder}/"
     for process in Path("/proc").iterdir():
-        if process.name.isdigit():
+        if process.name.isdigit() and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
-                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if text in line:
-                    found.append(f"{process.name}: {line}")
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                # A process that is ending has neither.
+                if line and (within in line or f"{(process / 'cwd').readlink()}/".startswith(within)):
+                    found[int(process.name)] = line
     return found

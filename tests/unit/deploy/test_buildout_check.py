@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from wherry_chassis.buildout import Gateway, load
 from wherry_deploy.authority import make_authority, make_key, sign_host
 from wherry_deploy.check import Report, check
 from wherry_deploy.initialise import initialise
@@ -15,8 +16,8 @@ from wherry_deploy.template import Choices
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    first, second, third = free_ports(3)
-    initialise(tmp_path, Choices(ports=(first, second, third)))
+    first, second, third, gateway = free_ports(4)
+    initialise(tmp_path, Choices(ports=(first, second, third), gateway_port=gateway))
     return tmp_path / "buildout.toml"
 
 
@@ -244,3 +245,77 @@ def test_a_mail_server_that_does_not_answer_is_a_warning(file: Path) -> None:
     report = check(file)
     assert report.faults == []
     assert any("mail.host: warning: " in line for line in report.warnings)
+
+
+# --- the gateway
+
+
+def gateway_of(file: Path) -> Gateway:
+    buildout = check(file).buildout
+    assert buildout is not None
+    assert buildout.gateway is not None
+    return buildout.gateway
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key", "words"),
+    [
+        ('"trust/web.pem"', '"trust/nowhere.pem"', "gateway.public_certificate", "cannot be read"),
+        ('"trust/web.key"', '"trust/nowhere.key"', "gateway.public_key", "cannot be read"),
+        ('"trust/web.key"', '"trust/user.key"', "gateway.public_key", "does not belong"),
+        ('"trust/gateway.pem"', '"trust/nowhere.pem"', "gateway.certificate", "cannot be read"),
+        ('"trust/gateway.key"', '"trust/user.key"', "gateway.key", "does not belong"),
+        ('\ngateway = ["/O=Wherry wherry/CN=gateway"]', "", "gateway.certificate", "access.roles.gateway"),
+        ("https://localhost:", "https://www.example.org:", "gateway.public_certificate", "does not name www.example"),
+        ('# envoy = "/usr/bin/envoy"', 'envoy = "/no/such/envoy"', "gateway.envoy", "/no/such/envoy is no program"),
+        ('# envoy = "/usr/bin/envoy"', 'envoy = "/bin/false"', "gateway.envoy", "is no Envoy that runs here"),
+        ('"data/gateway"', f'"{"x" * 100}"', "gateway.state", "too long"),
+    ],
+)
+def test_what_would_keep_the_gateway_from_running_is_a_fault(
+    file: Path, before: str, after: str, key: str, words: str
+) -> None:
+    change(file, before, after)
+    assert words in fault(check(file), key)
+
+
+def test_the_gateways_port_has_to_be_free_and_its_own(file: Path) -> None:
+    listen = gateway_of(file).listen
+    with socket.create_server(("127.0.0.1", int(listen.rpartition(":")[2]))):
+        assert listen in fault(check(file), "gateway.listen")
+    buildout = load(file)
+    taken = buildout.service.user.listen[0]
+    change(file, f'listen = "{listen}"', f'listen = "{taken}"')
+    assert "service.user" in fault(check(file), "gateway.listen")
+
+
+@pytest.mark.parametrize(("host", "listened_on"), [("*", True), ("127.0.0.1", True), ("ip6-localhost", False)])
+def test_the_gateway_listens_on_addresses_and_not_on_names(file: Path, host: str, listened_on: bool) -> None:
+    listen = gateway_of(file).listen
+    change(file, f'listen = "{listen}"', f'listen = "{host}:{listen.rpartition(":")[2]}"')
+    report = check(file)
+    assert (report.faults == []) == listened_on
+    if not listened_on:
+        assert "addresses, not names" in fault(report, "gateway.listen")
+
+
+@pytest.mark.parametrize(("days", "fatal"), [(-1, True), (3, False)])
+def test_a_public_certificate_that_ends_is_told_and_before_that_warned_of(file: Path, days: int, fatal: bool) -> None:
+    _sign(file.parent / "trust", "web", days=days)
+    report = check(file)
+    if fatal:
+        assert "expired on" in fault(report, "gateway.public_certificate")
+    else:
+        assert report.faults == []
+        assert any("gateway.public_certificate: warning: " in line for line in report.warnings)
+
+
+def test_a_public_key_that_others_can_read_is_a_fault(file: Path) -> None:
+    (file.parent / "trust" / "web.key").chmod(0o644)
+    assert "chmod 600" in fault(check(file), "gateway.public_key")
+
+
+def test_a_deployment_may_be_without_a_gateway(file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text[: text.index("[gateway]")] + text[text.index("[lease]") :])
+    assert check(file).faults == []

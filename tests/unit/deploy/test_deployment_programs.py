@@ -19,13 +19,21 @@ def file(tmp_path: Path) -> Path:
 def test_there_is_a_process_for_each_replica_and_each_worker(file: Path) -> None:
     file.write_text(file.read_text().replace('["localhost:50053"]', '["localhost:50053", "localhost:50063"]'))
     found = {program.name: list(program.command) for program in programs(file, load(file))}
-    assert list(found) == ["user", "site", "queue-0", "queue-1", "worker-0", "worker-1"]
+    assert list(found) == [*("user", "site", "queue-0", "queue-1", "gateway-assets", "gateway", "worker-0", "worker-1")]
     assert found["queue-1"][-5:] == ["serve", "--buildout", str(file), "--replica", "1"]
 
 
 def test_who_calls_others_is_stopped_before_them(file: Path) -> None:
     stages = {program.name: program.stage for program in programs(file, load(file))}
     assert stages["worker-0"] > stages["queue"] > stages["site"] == stages["user"] > 0
+    assert stages["gateway"] > stages["queue"]
+    assert stages["gateway"] > stages["gateway-assets"] > 0
+
+
+def test_a_deployment_without_a_gateway_has_no_process_for_one(file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text[: text.index("[gateway]")] + text[text.index("[lease]") :])
+    assert not [program.name for program in programs(file, load(file)) if "gateway" in program.name]
 
 
 @pytest.mark.parametrize(("level", "waited_for"), [("info", True), ("warning", False)])

@@ -1,0 +1,82 @@
+"""People in front of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+from wherry_testing.browser import Visit
+from wherry_testing.deployment import Person
+from wherry_testing.sites import RealSite
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A person in front of the page.
+
+    Attributes:
+        person: their account, and the command as they run it.
+        visit: their window.
+        sites: by id, with the account that they have there.
+    """
+
+    person: Person
+    visit: Visit
+    sites: dict[str, tuple[RealSite, str]]
+
+    @property
+    def page(self) -> Page:
+        return self.visit.page
+
+    def sign_in(self) -> None:
+        """Signs in at Wherry, on the page."""
+        self.visit.open()
+        self.page.get_by_label("E-mail address").fill(self.person.email)
+        self.page.get_by_label("Password", exact=True).fill(self.person.password)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.pane("left").wait_for()
+
+    def pane(self, side: str) -> Locator:
+        """Returns a pane, `left` or `right`."""
+        return self.page.locator(f"[data-pane={side}]")
+
+    def row(self, side: str, name: str) -> Locator:
+        """Returns a row of a pane's listing."""
+        return self.pane(side).locator(f"[data-name={name!r}]")
+
+    def choose(self, side: str, site: str) -> None:
+        """Chooses a site in a pane."""
+        self.pane(side).get_by_role("button", name="Change it").or_(
+            self.pane(side).get_by_role("button", name="Choose a site")
+        ).first.click()
+        self.page.get_by_role("menuitem").filter(has_text=f"site {site}").click()
+
+    def sign_in_at(self, side: str, site: str, password: str | None = None) -> None:
+        """Fills in a pane's form and sends it."""
+        real, username = self.sites[site]
+        pane = self.pane(side)
+        pane.get_by_label("User name").fill(username)
+        pane.get_by_label("Password").fill(real.accounts[username] if password is None else password)
+        pane.get_by_role("button", name="Sign in").click()
+
+    def open_both(self) -> None:
+        """Shows site-a on the left and site-b on the right, signed in."""
+        for side, site in (("left", "site-a"), ("right", "site-b")):
+            self.choose(side, site)
+            self.sign_in_at(side, site)
+            self.pane(side).get_by_role("grid").wait_for()
+
+    def jobs(self) -> Locator:
+        """Returns the transfers in the tray."""
+        return self.page.locator("[data-job]")
+
+    def home(self, site: str) -> Path:
+        """Returns the person's folder at a site, as the machine sees it."""
+        real, username = self.sites[site]
+        return real.data_dir(username)
+
+    def own(self, site: str) -> None:
+        """Gives what was put into the person's folder to them."""
+        real, username = self.sites[site]
+        real.own(username)
