@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wherry_chassis.buildout import BuildoutError, load
+from wherry_chassis.logging import configure
 
 from wherry_gateway.envoy.bootstrap import render
 from wherry_gateway.serving import prepare, serve
@@ -37,6 +38,7 @@ def _run(options: argparse.Namespace) -> int:
         case "assets":
             from wherry_gateway.assets import run_assets
 
+            configure("gateway-assets", format=buildout.logging.format, level=buildout.logging.level)
             run_assets(buildout)
         case "render":
             options.folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from wherry_chassis.buildout import Buildout, BuildoutError, Gateway
+from wherry_chassis.tls import MaterialFiles
 
 from wherry_gateway.envoy.bootstrap import BOOTSTRAP, gateway_of, render
 
@@ -35,12 +36,12 @@ def prepare(buildout: Buildout) -> tuple[Gateway, Path]:
     """Writes Envoy's files and validates them; returns the gateway's section and the program. Raises as `serve`."""
     gateway = gateway_of(buildout)
     envoy = program(gateway)
+    _check_certificates(buildout, gateway)
     try:
         gateway.state.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         _write(gateway.state, render(buildout))
     except OSError as error:
         raise BuildoutError(f"gateway.state: {error.filename}: {error.strerror}") from error
-    # The key's file is read here too: one that cannot be is found now and not at the first handshake.
     done = subprocess.run(
         [str(envoy), *_arguments(), "--mode", "validate", "--log-level", "error"],
         cwd=gateway.state,
@@ -53,6 +54,19 @@ def prepare(buildout: Buildout) -> tuple[Gateway, Path]:
     if done.returncode != 0:
         raise BuildoutError(f"Envoy refuses its configuration in {gateway.state}: {_last_words(done.stderr)}")
     return gateway, envoy
+
+
+def _check_certificates(buildout: Buildout, gateway: Gateway) -> None:
+    """Finds certificates that cannot be used: Envoy does not look at them before somebody shakes hands."""
+    # Whom the public one is believed by is the callers' affair; its own chain stands in for that.
+    mesh = (gateway.certificate, gateway.key, buildout.deployment.ca)
+    public = (gateway.public_certificate, gateway.public_key, gateway.public_certificate)
+    for files in (mesh, public):
+        try:
+            MaterialFiles(*files)
+        except (OSError, ValueError) as error:
+            names = ", ".join(str(file) for file in dict.fromkeys(files))
+            raise BuildoutError(f"gateway: one of {names} cannot be used: {error}") from error
 
 
 def program(gateway: Gateway) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import yaml
-from wherry_chassis.access import ANYONE, build_table
+from wherry_chassis.access import build_table
 from wherry_chassis.buildout import Buildout, BuildoutError, Gateway
 
-from wherry_gateway.descriptors import UserMethod, public_set, user_facing
+from wherry_gateway.descriptors import UserMethod, methods_under, public_set
 from wherry_gateway.envoy.clusters import KEYS_SOCKET, clusters
 from wherry_gateway.envoy.extensions import Config, seconds, typed
 from wherry_gateway.envoy.filters import http_filters
@@ -51,11 +50,7 @@ def render(buildout: Buildout) -> dict[str, bytes]:
 
 def bootstrap(buildout: Buildout, gateway: Gateway) -> Config:
     """Returns Envoy's bootstrap configuration."""
-    allowed = build_table(buildout.access).rpcs
-    methods = [
-        dataclasses.replace(method, public=ANYONE in allowed.get(f"{method.service}/{method.name}", ()))
-        for method in user_facing()
-    ]
+    methods = methods_under(build_table(buildout.access).rpcs)
     return {
         "node": {"id": "gateway", "cluster": "wherry"},
         "admin": {

@@ -22,10 +22,25 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
+  local token = headers:get("authorization")
+  if token == nil then
+    -- The CSRF filter compares hosts alone; a page that came over HTTP may be anybody's.
+    local origin = headers:get("origin")
+    if origin ~= nil and string.sub(origin, 1, 7) == "http://" then
+      handle:respond({[":status"] = "403"}, "")
+      return
+    end
+  else
+    -- A scheme may be written in any letters; the filter behind this one knows one way.
+    local rest = string.match(token, "^[Bb][Ee][Aa][Rr][Ee][Rr] +(.*)$")
+    if rest ~= nil and string.sub(token, 1, 7) ~= "Bearer " then
+      headers:replace("authorization", "Bearer " .. rest)
+    end
+  end
   local cookies = headers:get("cookie")
   if cookies == nil then return end
   headers:remove("cookie")
-  if headers:get("authorization") == nil then
+  if token == nil then
     local access = cookie_of(cookies, "%(access)s")
     if access ~= nil and access ~= "" then
       headers:replace("authorization", "Bearer " .. access)

@@ -38,7 +38,7 @@ def http_filters(methods: Sequence[UserMethod], buildout: Buildout, gateway: Gat
         *_compressors(),
         http_filter("buffer", "buffer.v3.Buffer", max_request_bytes=REQUEST_BYTES),
         _rate_limit(methods, gateway),
-        http_filter("csrf", "csrf.v3.CsrfPolicy", filter_enabled=_always()),
+        _origins(),
         http_filter("lua", "lua.v3.Lua", default_source_code={"inline_string": lua()}),
         _tokens(methods, buildout),
         transcoder(),
@@ -115,6 +115,41 @@ def _compressors() -> list[Config]:
     for index, compressor in enumerate(found):
         compressor["name"] = f"envoy.filters.http.compressor.{index}"
     return found
+
+
+def _origins() -> Config:
+    """Refuses what a page of somebody else makes a browser send.
+
+    Not looked at where there is an `authorization` header, which no browser sends on its own; nor where there is
+    neither a cookie nor an Origin: that is no browser. The filter itself would refuse a missing Origin.
+    """
+    no_cookie, no_origin = ({"not_matcher": _is_there(name)} for name in ("cookie", "origin"))
+    harmless = {
+        "or_matcher": {
+            "predicate": [_is_there("authorization"), {"and_matcher": {"predicate": [no_cookie, no_origin]}}]
+        }
+    }
+    skip = typed("extensions.filters.common.matcher.action.v3.SkipFilter")
+    return {
+        "name": "envoy.filters.http.match_delegate",
+        "typed_config": typed(
+            "extensions.common.matching.v3.ExtensionWithMatcher",
+            extension_config=http_filter("csrf", "csrf.v3.CsrfPolicy", filter_enabled=_always()),
+            xds_matcher={
+                "matcher_list": {
+                    "matchers": [
+                        {"predicate": harmless, "on_match": {"action": {"name": "skip", "typed_config": skip}}}
+                    ]
+                }
+            },
+        ),
+    }
+
+
+def _is_there(header: str) -> Config:
+    source = typed("type.matcher.v3.HttpRequestHeaderMatchInput", header_name=header)
+    anything = {"safe_regex": {"google_re2": {}, "regex": ".*"}}
+    return {"single_predicate": {"input": {"name": header, "typed_config": source}, "value_match": anything}}
 
 
 def _rate_limit(methods: Sequence[UserMethod], gateway: Gateway) -> Config:

@@ -13,7 +13,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from wherry_chassis.status import DOMAIN
 
 from wherry_gateway.envoy.clusters import SERVICES
-from wherry_gateway.envoy.extensions import Config
+from wherry_gateway.envoy.extensions import Config, typed
 
 RETRY_AFTER_S = 2
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -31,6 +31,7 @@ class Reply:
         message: for people; where it is None, what Envoy's filter says.
         filters: what else has to hold.
         retry_after_s: for the header, where waiting helps.
+        answered: the HTTP status that is sent, where it is another one.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Reply:
     metadata: Mapping[str, str] = field(default_factory=dict)
     filters: Sequence[Config] = ()
     retry_after_s: int | None = None
+    answered: int | None = None
 
 
 def local_replies() -> Config:
@@ -72,6 +74,14 @@ def _away(status: int, service: str) -> Reply:
     )
 
 
+def _because(details: str) -> Config:
+    """Matches replies by what Envoy says of their cause; it is not shown to callers."""
+    kind = "extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    expression = f"response.code_details.startsWith('{details}')"
+    return {"extension_filter": {"name": "cause", "typed_config": typed(kind, expression=expression)}}
+
+
+_NOT_VALID = "The access token is not valid or has expired; refresh it or sign in again."
 _REPLIES = [
     Reply(
         401,
@@ -84,8 +94,10 @@ _REPLIES = [
         401,
         "UNAUTHENTICATED",
         "TOKEN_INVALID",
-        "The access token is not valid or has expired; refresh it or sign in again.",
+        _NOT_VALID,
     ),
+    # Envoy calls a token for another audience forbidden.
+    Reply(403, "UNAUTHENTICATED", "TOKEN_INVALID", _NOT_VALID, filters=[_because("jwt_authn")], answered=401),
     Reply(
         403,
         "PERMISSION_DENIED",
@@ -147,6 +159,7 @@ def _grpc(reply: Reply) -> Config:
             _set("grpc-status", str(status.code)),
             _set("grpc-message", quote(reply.message, safe=_PRINTABLE)),
             _set("grpc-status-details-bin", details),
+            *_retry_after(reply),
         ],
     }
 
@@ -166,9 +179,15 @@ def _json(reply: Reply) -> Config:
             "content_type": "application/json",
         },
     }
-    if reply.retry_after_s is not None:
-        mapper["headers_to_add"] = [_set("retry-after", str(reply.retry_after_s))]
+    if reply.answered is not None:
+        mapper["status_code"] = reply.answered
+    if added := _retry_after(reply):
+        mapper["headers_to_add"] = added
     return mapper
+
+
+def _retry_after(reply: Reply) -> list[Config]:
+    return [] if reply.retry_after_s is None else [_set("retry-after", str(reply.retry_after_s))]
 
 
 def _literal(text: str) -> str:

@@ -18,8 +18,18 @@ _ANY_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grp
 _WEB = {"name": "content-type", "string_match": {"prefix": "application/grpc-web"}}
 _NOWHERE: Config = {"direct_response": {"status": 404}}
 _BUFFER = "envoy.filters.http.buffer"
-_CSRF = "envoy.filters.http.csrf"
+_LUA = "envoy.filters.http.lua"
 _TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+
+# The transcoder calls lines of JSON `application/json`, which many lines are not. An error before the first one is.
+_LINES = """\
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if headers:get(":status") == "200" and headers:get("content-type") == "application/json" then
+    headers:replace("content-type", "application/x-ndjson")
+  end
+end
+"""
 
 
 def virtual_host(methods: Sequence[UserMethod], gateway: Gateway) -> Config:
@@ -28,8 +38,8 @@ def virtual_host(methods: Sequence[UserMethod], gateway: Gateway) -> Config:
     for method in methods:
         routes += _grpc(method, gateway)
     # What else looks like gRPC is answered as gRPC, and goes nowhere.
-    routes.append(_route({"prefix": "/", "headers": [_ANY_GRPC]}, _NOWHERE, csrf=False))
-    routes += [_route({"prefix": prefix}, _NOWHERE, csrf=False, whole=True) for prefix in ("/wherry.", "/grpc.")]
+    routes.append(_route({"prefix": "/", "headers": [_ANY_GRPC]}, _NOWHERE))
+    routes += [_route({"prefix": prefix}, _NOWHERE, whole=True) for prefix in ("/wherry.", "/grpc.")]
     routes += [*_json(methods), _page()]
     unbuffered = {_BUFFER: typed("extensions.filters.http.buffer.v3.BufferPerRoute", disabled=True)}
     return {
@@ -70,18 +80,16 @@ def _grpc(method: UserMethod, gateway: Gateway) -> list[Config]:
     }
     if streaming:
         action["idle_timeout"] = seconds(gateway.stream_idle_s)
-    return [
-        # No page can send this content type to another site; and those who use it have no Origin to send.
-        _route({"path": method.path, "headers": [_NATIVE]}, {"route": action}, csrf=False),
-        _route({"path": method.path, "headers": [_WEB]}, {"route": action}, whole=True),
-    ]
+    native = _route({"path": method.path, "headers": [_NATIVE]}, {"route": action})
+    if streaming:  # what came as JSON ends here too
+        native["typed_per_filter_config"][_LUA] = typed(
+            "extensions.filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": _LINES}
+        )
+    return [native, _route({"path": method.path, "headers": [_WEB]}, {"route": action}, whole=True)]
 
 
 def _json(methods: Iterable[UserMethod]) -> list[Config]:
-    """Requests under /v1/. What becomes gRPC is routed again; the rest is told that there is no such method.
-
-    Whoever brings neither a cookie nor an Origin is no browser, and a bearer token is sent by no browser on its own.
-    """
+    """Requests under /v1/. What becomes gRPC is routed again; the rest is told that there is no such method."""
     events = {"name": "accept", "string_match": {"contains": "text/event-stream"}}
     get = {"name": ":method", "string_match": {"exact": "GET"}}
     found = []
@@ -89,36 +97,22 @@ def _json(methods: Iterable[UserMethod]) -> list[Config]:
         route = _route({"prefix": "/v1/", "headers": [get, events]}, _NOWHERE, whole=True)
         route["typed_per_filter_config"][_TRANSCODER] = event_stream_transcoder()
         found.append(route)
-    token, cookie, origin = (
-        {"prefix": "/v1/", "headers": [{"name": name, "present_match": True}]}
-        for name in ("authorization", "cookie", "origin")
-    )
-    return [
-        *found,
-        _route(token, _NOWHERE, csrf=False, whole=True),
-        _route(cookie, _NOWHERE, whole=True),
-        _route(origin, _NOWHERE, whole=True),
-        _route({"prefix": "/v1/"}, _NOWHERE, csrf=False, whole=True),
-    ]
+    return [*found, _route({"prefix": "/v1/"}, _NOWHERE, whole=True)]
 
 
 def _page() -> Config:
     return {"match": {"prefix": "/"}, "route": {"cluster": ASSETS, "timeout": "15s"}}
 
 
-def _route(match: Config, action: Config, *, csrf: bool = True, whole: bool = False) -> Config:
+def _route(match: Config, action: Config, *, whole: bool = False) -> Config:
     """Returns a route.
 
     Args:
         match, action: as Envoy has them.
-        csrf: whether the Origin is looked at.
         whole: whether the request is read to its end before anything is answered: clients lose answers that come
             while they still send (curl 7.88 does).
     """
     filters: Config = {}
-    if not csrf:
-        off = {"default_value": {"numerator": 0, "denominator": "HUNDRED"}}
-        filters[_CSRF] = typed("extensions.filters.http.csrf.v3.CsrfPolicy", filter_enabled=off)
     if whole:
         size = {"max_request_bytes": REQUEST_BYTES}
         filters[_BUFFER] = typed("extensions.filters.http.buffer.v3.BufferPerRoute", buffer=size)

@@ -170,7 +170,7 @@ class ErrorInterceptor(CallInterceptor):
         """
         if sent is None or isinstance(error, grpc.aio.AbortError) or _TRANSCODED not in call.metadata:
             return None
-        if not {"last", "error"} <= sent.DESCRIPTOR.fields_by_name.keys():
+        if not {"last", "error"} <= set(sent.DESCRIPTOR.fields_by_name):
             return None
         return type(sent)(last=True, error=_status(call, error))
 

@@ -22,6 +22,16 @@ _DRAIN_S = 3.0
 """Between saying NOT_SERVING and refusing calls, so that whoever balances sees it first."""
 _GRACE_S = 10.0
 _PING_S = 5.0
+MIN_PING_INTERVAL_S = 2
+"""How often those who call may ask whether the connection lives while nothing is sent. More often, and after the third
+time the connection is cut, with all its calls. The gateway asks every 4 s, so that it notices a frozen replica soon."""
+SERVER_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_S * 1000),
+)
+"""Of every service's server."""
 
 
 @dataclass
@@ -66,12 +76,7 @@ async def running(
     """
     server = grpc.aio.server(
         interceptors=list(service.interceptors),
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ],
+        options=SERVER_OPTIONS,
     )
     service.register(server)
     health = health_aio.HealthServicer()
