@@ -3,12 +3,14 @@
 .PHONY: help setup demo test check bench mutants acceptance
 BIN := .venv/bin
 CONTRACTS := protos/gen/wherry/contracts.binpb
-SOURCES := services client deploy endpoint-kit bench tests
+# The node that deploy/setup.sh found: its own where the system's is missing or too old.
+NPM := PATH="$(CURDIR)/.tools/node/bin:$$PATH" npm --silent --prefix gateway/web
+SOURCES := services gateway client deploy endpoint-kit bench tests
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-setup: ## Installs what is missing: Debian packages, uv, Python packages
+setup: ## Installs what is missing: Debian packages, uv, Python packages; builds the web page
 	@deploy/setup.sh --tests
 
 demo: ## Two sites and all services on this machine, and a directory copied between them (DEMO_EXIT=1: ends then)
@@ -18,7 +20,7 @@ test: ## All tests (ARGS='-k name' and the like go to pytest)
 	@deploy/setup.sh --tests && $(BIN)/pytest $(ARGS)
 
 check: ## Style, types, who may import whom, contracts and what they must not break
-	@deploy/setup.sh --tests && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy $(SOURCES) && $(BIN)/lint-imports && $(BIN)/buf lint $(CONTRACTS) --config protos/buf.yaml && $(BIN)/buf breaking $(CONTRACTS) --against protos/baseline.binpb --config protos/buf.yaml
+	@deploy/setup.sh --tests && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy $(SOURCES) && $(BIN)/lint-imports && $(NPM) run check && $(BIN)/buf lint $(CONTRACTS) --config protos/buf.yaml && $(BIN)/buf breaking $(CONTRACTS) --against protos/baseline.binpb --config protos/buf.yaml
 
 bench: ## Measures against peers on the same work (ONLY=first for one group)
 	@deploy/setup.sh --tests && PYTHONPATH=tests/support:tests/fakes $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from wherry.queue.v1 import lease_service_pb2
 from wherry.site.v1 import site_service_pb2, site_service_pb2_grpc
 from wherry_client import Client
-from wherry_testing.deployment import SECOND_WORKER, RealDeployment
+from wherry_testing.deployment import RealDeployment
+from wherry_testing.deployment_files import SECOND_WORKER
 from wherry_testing.queue_service import TestWorker
 from wherry_testing.refusals import refused
 from wherry_testing.running_copies import Folders
@@ -92,7 +93,7 @@ async def test_the_token_of_another_worker_opens_nothing(centre: Centre, leased:
         await centre.fetch(leased.lease_token, SECOND_WORKER)
 
 
-@pytest.mark.parametrize("host", ["client", "queue", "operator", "user"])
+@pytest.mark.parametrize("host", ["gateway", "queue", "operator", "user"])
 async def test_whoever_is_no_worker_gets_nothing_with_a_workers_token(
     centre: Centre, leased: lease_service_pb2.Lease, host: str
 ) -> None:

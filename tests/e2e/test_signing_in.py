@@ -30,9 +30,9 @@ _Sites = tuple[RealSite, RealSite]
 
 
 def _accepted(deployment: RealDeployment, service: str, access_token: str) -> bool:
-    """Tells whether a service takes an access token, from whoever has copied it."""
+    """Tells whether a service itself takes an access token that the gateway passes on, from whoever has copied it."""
     stub, method, request = _CALLS[service]
-    ca, chain, key = deployment.certificate("client")
+    ca, chain, key = deployment.certificate("gateway")
     address = getattr(deployment.buildout.service, service).addresses[0]
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, chain)) as channel:
         metadata = [("authorization", f"Bearer {access_token}")]

@@ -10,10 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from wherry_chassis.buildout import load
+from wherry_client import load as load_client
 from wherry_testing.buildout_up import wait_until
+from wherry_testing.gateway_callers import HttpCaller
+from wherry_testing.traces import processes_of
 
 pytestmark = pytest.mark.timeout(600)
 WITHIN_S = 300
@@ -26,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for parent in (folder, folder.parent, folder.parent.parent):
         parent.chmod(0o755)
     yield folder
-    assert processes(folder) == []
+    assert processes_of(folder) == {}
 
 
 def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -41,19 +45,6 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def processes(folder: Path) -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if f"{folder}/" in command:
-                found.append(command)
-    return found
-
-
 @pytest.mark.row("U8")
 @pytest.mark.row("J6", missing="symbolic links")
 @pytest.mark.row("B1")
@@ -62,7 +53,10 @@ def test_the_demonstration_copies_verifies_and_ends_leaving_nothing(folder: Path
     said, errors = running.communicate(timeout=WITHIN_S)
     assert running.returncode == 0, said + errors
     assert errors == ""
-    assert processes(folder) == []
+    assert processes_of(folder) == {}
+    address, accounts = said.index("  https://localhost:"), said.index("  Wherry ")
+    assert address < accounts < said.index("\n$ wherry site login site-a") < said.index("\n$ wherry cp -r")
+    assert str(folder / "web-ca.pem") in said
     for name in ("Wherry", "site-a", "site-b"):
         assert re.search(rf"^  {name} +\S+ +password \S{{14}}$", said, re.MULTILINE), said
     copied = re.search(r"^Copied +(\d+) files and (\d+) directories \((\d+) of them empty\)$", said, re.MULTILINE)
@@ -78,13 +72,26 @@ def test_the_demonstration_copies_verifies_and_ends_leaving_nothing(folder: Path
             assert password not in log.read_text(errors="replace"), log.name
 
 
-def test_a_second_run_uses_what_is_there_and_stays_until_ctrl_c(folder: Path) -> None:
+@pytest.mark.row("S2")
+def test_whoever_follows_what_is_printed_signs_in_at_once_finds_the_sites_and_a_second_run_uses_what_is_there(
+    folder: Path,
+) -> None:
     copies = folder / "site-b" / "site" / "data" / "guest17"
     before = set(copies.iterdir())
     assert before, "the first run has to be there"
+    first = load_client(folder / "deployment" / "client.toml").gateway
     running = start(folder, DEMO_EXIT="")
     assert running.stdout is not None
     lines = []
+    for line in running.stdout:
+        lines.append(line)
+        if "web-ca.pem" in line:
+            break
+    said = "".join(lines)
+    assert f"  https://{first}\n" in said, "the address stays the same"
+    account = re.search(r"^  Wherry +(\S+) +password (\S+)$", said, re.MULTILINE)
+    assert account is not None, said
+    sites = sites_seen(f"https://{first}", folder / "web-ca.pem", account[1], account[2])
     for line in running.stdout:
         lines.append(line)
         if "Everything stays up until Ctrl-C" in line:
@@ -93,10 +100,24 @@ def test_a_second_run_uses_what_is_there_and_stays_until_ctrl_c(folder: Path) ->
     running.send_signal(signal.SIGINT)
     rest, errors = running.communicate(timeout=WITHIN_S)
     assert running.returncode == 0, "".join(lines) + rest + errors
-    assert not any("wherry register" in line for line in lines)
+    assert sites == ["sites/site-a", "sites/site-b"]
+    assert not any("wherry register" in line or "wherry site add" in line for line in lines)
     assert wherry.returncode == 0, wherry.stderr
     assert len(set(copies.iterdir()) - before) == 1
-    wait_until(lambda: processes(folder) == [])
+    wait_until(lambda: processes_of(folder) == {})
+
+
+def sites_seen(url: str, ca: Path, email: str, password: str) -> list[str]:
+    """Signs in as a newcomer does, with nothing but what is printed, and returns the sites that they see."""
+    parts = urlsplit(url)
+    caller = HttpCaller(parts.hostname or "", parts.port or 0, ca)
+    try:
+        assert b"<html" in caller.ask("GET", "/").body
+        tokens = caller.json("POST", "/v1/sessions", {"email": email, "password": password}).json()["tokens"]
+        listed = caller.json("GET", "/v1/sites", headers={"authorization": f"Bearer {tokens['accessToken']}"})
+        return [site["name"] for site in listed.json()["sites"]]
+    finally:
+        caller.close()
 
 
 def test_what_keeps_it_from_running_is_one_clear_line_and_where_the_logs_are(folder: Path) -> None:
@@ -109,4 +130,4 @@ def test_what_keeps_it_from_running_is_one_clear_line_and_where_the_logs_are(fol
     assert first.startswith("demonstration: ")
     assert address in first
     assert second == f"The logs are in {folder / 'logs'}."
-    assert processes(folder) == []
+    assert processes_of(folder) == {}

@@ -1,0 +1,348 @@
+/**
+ * Every text that people read on the page, in one place: to read them together, and to translate them one day.
+ * Functions where something is filled in. Short forms of services and people as in the documentation.
+ */
+import type { Service } from "./failure";
+
+const serviceNames: Record<Service, string> = {
+  gateway: "Wherry",
+  user: "The user service",
+  site: "The site service",
+  queue: "The queue service",
+};
+
+export const words = {
+  brand: "Wherry",
+  title: (page: string) => `${page} · Wherry`,
+  loading: "Loading…",
+  tryAgain: "Try again",
+  close: "Close",
+
+  shell: {
+    skip: "Skip to the content",
+    screens: "Screens",
+    files: "Files",
+    toDark: "Use the dark theme",
+    toLight: "Use the light theme",
+    account: (email: string) => `Account of ${email}`,
+    signedInAs: "Signed in as",
+    signOut: "Sign out",
+    signOutFailed: (why: string) => `You are still signed in. ${why}`,
+    signedOut: "Signed out.",
+  },
+
+  away: {
+    title: "Wherry cannot be reached",
+    unclear: "Your session cannot be checked just now",
+    notSignedOut: "You are not signed out. This page tries again by itself.",
+    tryingNow: "Trying…",
+    tryNow: "Try now",
+    notReachable: (service: Service) => `${serviceNames[service]} is not reachable`,
+    consequence: {
+      gateway: "What you see may be out of date. Transfers that have begun go on.",
+      user: "You stay signed in; signing in and out has to wait.",
+      site: "Signing in at sites has to wait. Transfers that have begun go on.",
+      queue: "What you see of transfers may be out of date. Those that have begun go on.",
+    } satisfies Record<Service, string>,
+    tryingAgain: "Trying again by itself.",
+    back: "Everything is reachable again.",
+  },
+
+  signIn: {
+    page: "Sign in",
+    heading: "Sign in to Wherry",
+    intro: "Move data between the places where you have accounts.",
+    email: "E-mail address",
+    password: "Password",
+    showPassword: "Show the password",
+    hidePassword: "Hide the password",
+    submit: "Sign in",
+    submitting: "Signing in…",
+    needEmail: "Type your e-mail address.",
+    needPassword: "Type your password.",
+    ended: "Your session has ended. Sign in again and you are back where you were.",
+    refused: "The address or the password is not right.",
+    notVerified: "Your e-mail address is not confirmed yet. Open the link in the mail that you got, then sign in.",
+    throttled: (wait: string) => `Too many tries. Wait ${wait}, then try again.`,
+    throttledUnknown:
+      "Too many people are signing in just now, or there were too many tries. Wait a little, then try again.",
+  },
+
+  notFound: {
+    page: "Not found",
+    heading: "There is no such page",
+    text: "The address may be mistyped, or what it named is gone.",
+    home: "Go to your files",
+  },
+
+  broken: {
+    heading: "This part of the page has stopped working",
+    text: "That is a fault of ours. Your transfers go on.",
+    reload: "Load the page again",
+  },
+
+  failure: {
+    unknown: "Something went wrong that should not have.",
+    gatewayAway: "Wherry cannot be reached. Check your connection; this page tries again by itself.",
+    serviceAway: (service: Service) => `${serviceNames[service]} is not reachable at the moment.`,
+    tryLater: "Try again in a moment.",
+    signInAgain: "Your session has ended. Sign in again.",
+    deadline: "The answer took too long.",
+    cancelled: "Cancelled.",
+    tooMany: "Too many requests just now. Wait a little, then try again.",
+    originRefused: "The gateway refused the request because it does not come from its own page.",
+  },
+
+  duration: {
+    seconds: (n: number) => (n === 1 ? "a second" : `${n} seconds`),
+    minutes: (n: number) => (n === 1 ? "a minute" : `${n} minutes`),
+    hours: (n: number) => (n === 1 ? "an hour" : `${n} hours`),
+  },
+
+  // The panes: src/files.
+  files: {
+    page: "Files",
+    heading: "Files",
+    siteShown: "Site shown",
+    paneLabel: (title: string) => `Files at ${title}`,
+    paneWithoutSite: "No site chosen",
+    gridLabel: (path: string, title: string) => `${path} at ${title}`,
+    chooseSite: "Choose a site",
+    chooseSiteHelp: "Pick one of your sites above to see what is there.",
+    changeSite: "Change it",
+    sitesInMenu: "Sites",
+    signedIn: "signed in",
+    signedOut: "sign in",
+    signOutOf: (title: string) => `Sign out of ${title}`,
+    renewIn: (title: string) => `Sign in to ${title} again`,
+    signedOutOf: (title: string) => `Signed out of ${title}. Transfers that need it wait until you sign in again.`,
+    signOutFailed: (title: string) => `You are still signed in to ${title}`,
+
+    noSites: {
+      heading: "There are no sites yet",
+      text: "A site is a place where you have an account and files: a university's storage, an instrument, a computing centre.",
+      how: "Whoever runs one writes its description there, and adds it here with these commands:",
+      atSite: "wherry-endpoint show --json > site.json",
+      here: "wherry site add --from site.json",
+      check: "Look again",
+    },
+    siteGone: {
+      heading: "There is no such site",
+      text: (id: string) =>
+        `“${id}” does not exist, or its owner has not shared it with you. Choose another one above.`,
+    },
+    sitesFailed: "The sites cannot be shown",
+
+    session: {
+      left: (time: string) => `${time} left`,
+      renew: "Renew",
+      title: (title: string, until: string) => `Signed in to ${title} until ${until}`,
+    },
+
+    signIn: {
+      heading: (title: string) => `Sign in to ${title}`,
+      again: (title: string) => `Sign in to ${title} again`,
+      intro: "Use the account that you have there.",
+      lapsed: "Your sign-in there has ended. Sign in again and go on where you were.",
+      where: "Your password goes to",
+      whereAfter: "and nowhere else; it is not stored.",
+      username: "User name",
+      password: "Password",
+      lifetime: "Stay signed in for",
+      submit: "Sign in",
+      submitting: "Signing in…",
+      back: "Back to the files",
+      needUsername: "Type your user name.",
+      needPassword: "Type your password.",
+      done: (title: string, until: string) => `Signed in to ${title} until ${until}.`,
+      shortened: (title: string, until: string, asked: string) =>
+        `Signed in until ${until}. ${title} gave less than the ${asked} that were asked for.`,
+      refused: (title: string) => `${title} does not accept this user name with this password.`,
+      refusedHelp: "Check both, then try again; the site does not say which of the two is wrong.",
+      unreachable: (address: string) => `The sign-in server ${address} does not answer.`,
+      unreachableHelp: (title: string) => `Try again later. If it stays away, ask the administrator of ${title}.`,
+      notTrusted: (address: string, title: string, cause: string) =>
+        `${address} could not prove that it belongs to ${title}${cause ? ` (${cause})` : ""}. Your password was not sent.`,
+      notTrustedHelp: (title: string) =>
+        `Do not send it elsewhere either. The administrator of ${title} can put its certificates right.`,
+      unusable: (address: string, cause: string) =>
+        `${address} answered with something that cannot be used${cause ? `: ${cause}` : ""}.`,
+      unusableHelp: (title: string) => `The administrator of ${title} can find the cause in its log.`,
+      addressUnknown: (host: string) => `The address of ${host} cannot be looked up at the moment.`,
+      addressNotAllowed: (host: string) => `${host} is a private address, which Wherry's operator has not allowed.`,
+      operatorHelp: "Ask the operator of this Wherry.",
+      gone: (title: string) => `${title} is not there any more, or no longer shared with you.`,
+      lifetimeRefused: (why: string) => `This length of time is not accepted: ${why}`,
+    },
+
+    bar: {
+      up: "Parent folder",
+      upHint: "Parent folder (Backspace)",
+      path: (title: string) => `Path at ${title}`,
+      root: "Root folder",
+      filter: "Filter files",
+      filterHint: "Filter (/)",
+      filterPlaceholder: "Name or *.h5",
+      clearFilter: "Clear the filter",
+      hidden: "Show hidden files",
+      refresh: "Refresh",
+      more: "More actions",
+      sortBy: "Sort by",
+    },
+
+    columns: {
+      selectAll: "Select all",
+      name: "Name",
+      size: "Size",
+      modified: "Modified",
+      mode: "Mode",
+    },
+
+    row: {
+      folder: "Folder",
+      link: "Link",
+      special: "Special file",
+      unlistable: "cannot be shown whole",
+      select: (name: string) => `Select ${name}`,
+      arriving: "arriving",
+      percent: (share: number) => `${share} %`,
+    },
+
+    foot: {
+      loading: (n: string) => `Loading… ${n}`,
+      loadingFirst: "Loading…",
+      notSignedIn: "Not signed in",
+      hidden: (n: string) => `${n} not shown`,
+      selected: "selected",
+      clear: "Clear",
+      item: "item",
+      copyTo: (title: string) => `Copy to ${title}`,
+      copyHint: "Copy what is selected across (Ctrl+Enter)",
+    },
+
+    gutter: {
+      toRight: "Copy the selection from left to right",
+      toLeft: "Copy the selection from right to left",
+      toRightHint: "Copy to the right (Ctrl+Enter)",
+      toLeftHint: "Copy to the left (Ctrl+Enter)",
+    },
+
+    drag: {
+      hint: (folder: string, title: string) => ({ before: "Copy to ", folder, after: ` at ${title}` }),
+    },
+
+    states: {
+      empty: "This folder is empty",
+      emptyHelp: (title: string) => `Drop files here to copy them to ${title}.`,
+      allHidden: "Only hidden files are here",
+      showHidden: "Show them",
+      noMatch: (filter: string) => `Nothing matches “${filter}”`,
+      noMatchHelp: "Press Esc in the filter box to see everything.",
+      isFile: (name: string) => `“${name}” is a file, not a folder`,
+      isFileHelp: "It can be selected and copied in the folder that it lies in.",
+      toParent: "Show that folder",
+      failed: "This folder cannot be shown",
+      cutOff: "The listing broke off before its end.",
+      refreshFailed: "It could not be read again. What you see may be out of date.",
+    },
+
+    who: {
+      user: "You can put this right.",
+      sourceSite: "The source site's administrator can put this right.",
+      destinationSite: "The destination site's administrator can put this right.",
+      site: "The site's administrator can put this right.",
+      operator: "The operator of this Wherry can put this right.",
+      network: "The network between the sites is at fault.",
+    },
+
+    copy: {
+      queued: (items: string, from: string, to: string) => `Copying ${items} from ${from} to ${to}.`,
+      item: "item",
+      failed: "The copy was not started",
+      failedHelp: "What you selected is still selected.",
+      retry: "Copy again",
+      nothing: "Select something to copy first.",
+      tooMany: (count: string, most: string) => `${count} items are selected; one transfer takes ${most} at most.`,
+      tooManyHelp: "Nothing was started. Copy the folder that they lie in, or select fewer; your selection stays.",
+      samePlace: "These files are in that folder already.",
+      samePlaceHelp: "Open another folder in one of the panes.",
+      intoItself: (name: string) => `“${name}” cannot be copied into itself.`,
+      intoItselfHelp: "Open a folder outside it.",
+      needSite: "Choose a site in the other pane first.",
+      needSignIn: (title: string) => `Sign in to ${title} first.`,
+      needFolder: "The other pane shows no folder to copy to.",
+      clipped: (items: string) => `${items} ready to paste. Press Ctrl+V in the folder to copy them to.`,
+      nothingClipped: "There is nothing to paste. Press Ctrl+C on what you want to copy first.",
+    },
+
+    dismiss: "Dismiss",
+  },
+
+  // The tray: src/transfers.
+  transfers: {
+    heading: "Transfers",
+    running: (n: string) => `${n} running`,
+    waiting: (n: string) => `${n} waiting`,
+    failed: (n: string) => `${n} failed`,
+    done: (n: string) => `${n} done`,
+    none: "No transfers yet",
+    noneHelp: "Select files in one pane and copy them to the other: drag them, press Ctrl+Enter, or use the button.",
+    connecting: "Loading your transfers…",
+    lost: "Connection lost; trying again",
+    lostHelp: "Transfers go on meanwhile. What you see may be out of date.",
+    refused: "Your transfers cannot be shown just now.",
+    tryNow: "Try now",
+    throughput: "Throughput",
+    throughputOf: (rate: string) => `Throughput over the last two minutes, now ${rate}`,
+    more: (n: string) => `and ${n} more`,
+    subject: {
+      copy: (name: string) => name,
+      remove: (name: string) => `Remove ${name}`,
+      makeDirectory: (name: string) => `New folder ${name}`,
+      rename: (name: string) => `Rename ${name}`,
+      other: (name: string) => name,
+    },
+    states: {
+      unknown: "Unknown",
+      queued: "Queued",
+      expanding: "Looking through folders",
+      running: "Running",
+      paused: "Paused",
+      "waiting-for-sign-in": "Waiting for sign-in",
+      cancelling: "Cancelling",
+      cancelled: "Cancelled",
+      succeeded: "Done",
+      "partially-failed": "Partly failed",
+      failed: "Failed",
+    },
+    waitingFor: {
+      NO_WORKER: "No worker is connected just now. It starts by itself when one is.",
+      IN_LINE: "It waits for its turn.",
+      LINK_LIMIT: "As much runs between these sites as is allowed. It waits for its turn.",
+      BACK_OFF: "It did not work the last time; it is tried again shortly.",
+      signIn: (title: string) => `Sign in to ${title}, and it goes on by itself.`,
+      signInSomewhere: "Your sign-in at one of its sites has ended. Sign in there, and it goes on by itself.",
+    },
+    progressOf: (name: string) => `Progress of ${name}`,
+    ofTotal: (total: string) => ` of ${total}`,
+    soFar: (total: string) => ` of ${total} found so far`,
+    file: "file",
+    files: (done: string, total: string) => `${done}/${total} files`,
+    filesFailed: (failed: string, total: string) => `${failed} of ${total} files failed`,
+    left: (text: string) => `${text} left`,
+    leftUnknown: "?",
+    leftUnknownHint: "It cannot be said yet: the folders are still being looked through.",
+    leftNothing: "a few seconds",
+    under: (n: string) => `under ${n}`,
+    about: (n: string) => `about ${n}`,
+    atLeast: (n: string) => `at least ${n}`,
+    cancel: (name: string) => `Cancel ${name}`,
+    cancelFailed: (why: string) => `It was not cancelled: ${why}`,
+    ended: {
+      succeeded: (name: string) => `${name}: done.`,
+      "partially-failed": (name: string) => `${name}: part of it failed.`,
+      failed: (name: string) => `${name}: failed.`,
+      cancelled: (name: string) => `${name}: cancelled.`,
+    },
+  },
+} as const;
