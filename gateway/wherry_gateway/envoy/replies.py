@@ -83,6 +83,17 @@ def _because(details: str) -> Config:
 
 _NOT_VALID = "The access token is not valid or has expired; refresh it or sign in again."
 _REPLIES = [
+    # Without the keys nobody can say what a token is worth: it may be good.
+    Reply(
+        401,
+        "UNAVAILABLE",
+        "SERVICE_UNAVAILABLE",
+        "Tokens cannot be looked at without the user service, which is not reachable at the moment; try again shortly.",
+        {"service": "user"},
+        [_because("jwt_authn_access_denied{Jwks_remote")],
+        RETRY_AFTER_S,
+        answered=503,
+    ),
     Reply(
         401,
         "UNAUTHENTICATED",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from cryptography import x509
@@ -15,6 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from wherry_chassis.logging import logger
+
+Answer = TypeVar("Answer")
 
 MAX_MESSAGE_BYTES = 4 << 20
 CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
@@ -26,6 +28,9 @@ CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
+
+
+_PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,20 @@ class ServiceChannels:
     def rotate(self) -> None:
         """Goes on to the next replica; calls under way go on where they are."""
         self._index = (self._index + 1) % len(self._addresses)
+
+    async def ask(self, call: Callable[[grpc.aio.Channel], Awaitable[Answer]]) -> Answer:
+        """Returns the answer of the current replica or, where that one is not reached, of the next that is.
+
+        For calls that may be repeated. Raises the last replica's AioRpcError.
+        """
+        for left in reversed(range(len(self._addresses))):
+            try:
+                return await call(self.get())
+            except grpc.aio.AioRpcError as error:
+                self.rotate()
+                if not left or error.code() not in _PASSING:
+                    raise
+        raise LookupError("a service has at least one address")
 
     async def close(self) -> None:
         """Closes all channels, and ends the calls on them."""

@@ -56,16 +56,18 @@ class RemoteKeys:
         return self._keys.get(kid)
 
     async def _fetch(self) -> None:
-        stub = user_service_pb2_grpc.KeyServiceStub(self._channels.get())
         try:
-            answer = await stub.GetJwks(user_service_pb2.GetJwksRequest(), timeout=5)
+            answer = await self._channels.ask(_published)
         except grpc.aio.AioRpcError as error:
             logger().warning("keys_unavailable", reason=error.code().name)
-            self._channels.rotate()
             self._failed_s = time.monotonic()
             return
         self._keys = {key.kid: _public_key(key.x) for key in answer.keys if key.kty == "OKP" and key.crv == "Ed25519"}
         self._fetched_s, self._failed_s = time.monotonic(), float("-inf")
+
+
+async def _published(channel: grpc.aio.Channel) -> user_service_pb2.GetJwksResponse:
+    return await user_service_pb2_grpc.KeyServiceStub(channel).GetJwks(user_service_pb2.GetJwksRequest(), timeout=5)
 
 
 def _public_key(x: str) -> Ed25519PublicKey:

@@ -22,14 +22,18 @@ class GrpcSiteDirectory:
     async def resolve(self, user: str, sites: Sequence[str]) -> dict[str, ResolvedSite]:
         """See `SiteDirectory`."""
         request = site_service_pb2.ResolveSitesRequest(user=user, sites=sites)
-        stub = site_service_pb2_grpc.SiteDirectoryServiceStub(self._channels.get())
         try:
-            answer = await stub.ResolveSites(request, timeout=self._timeout_s)
+            answer = await self._channels.ask(lambda channel: self._ask(channel, request))
         except grpc.aio.AioRpcError as error:
             logger().warning("sites_not_resolved", code=error.code().name)
-            self._channels.rotate()
             raise SitesUnavailable from error
         return {site.site: _resolved(site) for site in answer.sites}
+
+    async def _ask(
+        self, channel: grpc.aio.Channel, request: site_service_pb2.ResolveSitesRequest
+    ) -> site_service_pb2.ResolveSitesResponse:
+        stub = site_service_pb2_grpc.SiteDirectoryServiceStub(channel)
+        return await stub.ResolveSites(request, timeout=self._timeout_s)
 
 
 def _resolved(site: site_service_pb2.ResolvedSite) -> ResolvedSite:

@@ -56,12 +56,10 @@ class RemoteLeaseKeys:
 
     async def _ask(self) -> None:
         self._asked_s = time.monotonic()
-        stub = lease_service_pb2_grpc.LeaseKeyServiceStub(self._channels.get())
         try:
-            answer = await stub.GetLeaseKeys(lease_service_pb2.GetLeaseKeysRequest(), timeout=_TIMEOUT_S)
+            answer = await self._channels.ask(_published)
         except grpc.aio.AioRpcError as error:
             self._answered = False
-            self._channels.rotate()
             logger().warning("lease_keys_not_fetched", code=error.code().name)
             return
         self._answered = True
@@ -69,3 +67,8 @@ class RemoteLeaseKeys:
             key.kid: (Ed25519PublicKey.from_public_bytes(key.public_key), key.expire_time.ToMilliseconds() / 1000)
             for key in answer.keys
         }
+
+
+async def _published(channel: grpc.aio.Channel) -> lease_service_pb2.GetLeaseKeysResponse:
+    stub = lease_service_pb2_grpc.LeaseKeyServiceStub(channel)
+    return await stub.GetLeaseKeys(lease_service_pb2.GetLeaseKeysRequest(), timeout=_TIMEOUT_S)

@@ -250,3 +250,35 @@ def test_channels_look_for_dead_connections_and_soon_try_again() -> None:
     options = dict(CHANNEL_OPTIONS)
     assert options["grpc.keepalive_time_ms"] + options["grpc.keepalive_timeout_ms"] <= 30_000
     assert options["grpc.max_reconnect_backoff_ms"] < 5_000
+
+
+async def test_a_question_goes_on_to_the_replica_that_is_there(own_pki: TestPki, tmp_path: Path) -> None:
+    own_pki.files("client")
+    asked: list[grpc.aio.Channel] = []
+
+    async def check(channel: grpc.aio.Channel) -> int:
+        asked.append(channel)
+        answer = await health_stub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_DEADLINE_S)
+        return int(answer.status)
+
+    async with _service(own_pki, tmp_path) as address:
+        channels = ServiceChannels(["127.0.0.1:1", address], own_pki.material("client"))
+        assert await channels.ask(check) == health_pb2.HealthCheckResponse.SERVING
+        assert await channels.ask(check) == health_pb2.HealthCheckResponse.SERVING
+        await channels.close()
+    assert len(asked) == 3
+
+
+async def test_a_question_that_no_replica_can_be_asked_is_asked_of_each_once(own_pki: TestPki) -> None:
+    channels = ServiceChannels(["127.0.0.1:1", "127.0.0.1:2"], own_pki.material("client"))
+    asked: list[grpc.aio.Channel] = []
+
+    async def check(channel: grpc.aio.Channel) -> int:
+        asked.append(channel)
+        answer = await health_stub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_DEADLINE_S)
+        return int(answer.status)
+
+    with pytest.raises(grpc.aio.AioRpcError):
+        await channels.ask(check)
+    assert len(set(map(id, asked))) == len(asked) == 2
+    await channels.close()

@@ -172,3 +172,19 @@ def test_tokens_of_the_tests_are_like_those_of_the_user_service(edge: Edge) -> N
     """The algorithm of the bad tokens above is the only thing that is bad about them."""
     header = jwt.get_unverified_header(edge.tokens.token())
     assert (header["alg"], header["kid"]) == ("EdDSA", edge.tokens.kid)
+
+
+@pytest.mark.row("U3", missing="session length, idle time-out")
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_keys_a_token_is_not_called_bad_but_the_user_service_away(kind: Kind, keyless_edge: Edge) -> None:
+    answer = _ask(keyless_edge, kind, keyless_edge.bearer())
+    assert answer.refusal == ("UNAVAILABLE", "SERVICE_UNAVAILABLE")
+    assert answer.info.metadata == {"service": "user"}
+    assert answer.http_status in {"json": (503,), "grpc-web": (200,), "grpc": (0,)}[kind]
+    assert answer.header("retry-after")
+
+
+@pytest.fixture(scope="module")
+def keyless_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with Edge(tmp_path_factory.mktemp("keyless"), keyless=True) as edge:
+        yield edge

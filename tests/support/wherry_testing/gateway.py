@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from wherry.user.v1 import user_service_pb2
 from wherry_chassis.buildout import load
@@ -95,6 +96,7 @@ class Edge:
         settings: lines of `[gateway]`; without any, nobody is limited.
         heartbeat_s: that of the queue service, which has to be shorter than `stream_idle_s`.
         pki: the mesh's authority; its own if not given.
+        keyless: whether the user service fails when it is asked for its keys.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class Edge:
         settings: Mapping[str, int | float] | None = None,
         heartbeat_s: float = 20,
         pki: TestPki | None = None,
+        keyless: bool = False,
     ) -> None:
+        self._keyless = keyless
         folder.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
         self.pki = pki or TestPki(folder / "mesh")
@@ -314,7 +318,7 @@ class Edge:
         except OSError:
             return False
         keys = sum(value for name, value in found.items() if name.endswith("jwks_fetch_success"))
-        return keys > 0 and found.items() >= healthy.items()
+        return (self._keyless or keys > 0) and found.items() >= healthy.items()
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -329,6 +333,8 @@ class Edge:
             upstream.stop()
 
     def _keys(self, messages: list[bytes], context: Any) -> Iterable[user_service_pb2.GetJwksResponse]:
+        if self._keyless:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "no keys")
         return [user_service_pb2.GetJwksResponse(keys=[json_web_key(maker) for maker in self.published])]
 
 
