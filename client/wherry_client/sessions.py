@@ -8,6 +8,7 @@ from collections.abc import Callable
 from wherry.user.v1 import user_service_pb2
 
 from wherry_client.errors import SignInNeededError, UnavailableError, sign_in_needed
+from wherry_client.names import show_text
 from wherry_client.tokens import StoredTokens, TokenFile, require
 
 #: An access token is renewed when less than this is left of it.
@@ -20,7 +21,8 @@ class SessionKeeper:
     """The sign-in of this user at this deployment.
 
     A refresh token works once, and using it twice ends the whole session. So renewing happens under the token file's
-    lock, and whoever gets the lock looks first whether somebody else has renewed meanwhile.
+    lock, and whoever gets the lock looks first whether somebody else has renewed meanwhile. What was begun as one
+    person never goes on as another who has signed in meanwhile.
     """
 
     def __init__(self, file: TokenFile, refresh: Refresh, now: Callable[[], float] = time.time) -> None:
@@ -28,11 +30,14 @@ class SessionKeeper:
         self._refresh = refresh
         self._now = now
         self._tokens: StoredTokens | None = None
+        self._email: str | None = None
+        """Whose tokens this began with; another process may sign somebody else in meanwhile."""
 
     def access_token(self) -> str:
         """Returns a token that lives for a while; raises SignInNeededError."""
         if self._tokens is None:
             self._tokens = require(self._file.read())
+            self._email = self._tokens.email
         if self._lives(self._tokens):
             return self._tokens.access_token
         return self._renewed(self._tokens.access_token, refused=False)
@@ -45,12 +50,14 @@ class SessionKeeper:
         """Keeps the tokens of a new sign-in in place of any other."""
         with self._file.locked():
             self._tokens = StoredTokens.of(tokens, email)
+            self._email = email
             self._file.write(self._tokens)
 
     def end(self) -> None:
         """Forgets the tokens."""
         with self._file.locked():
             self._tokens = None
+            self._email = None
             self._file.remove()
 
     def stored(self) -> StoredTokens | None:
@@ -62,11 +69,18 @@ class SessionKeeper:
 
     def _renewed(self, unfit: str, *, refused: bool) -> str:
         with self._file.locked():
-            current = require(self._file.read())
+            current = self._mine(require(self._file.read()))
             if current.access_token == unfit or not self._lives(current):
                 current = self._trade(current, refused)
             self._tokens = current
             return current.access_token
+
+    def _mine(self, found: StoredTokens) -> StoredTokens:
+        if self._email is None:
+            self._email = found.email
+        elif found.email != self._email:
+            raise _somebody_else(self._email, found.email)
+        return found
 
     def _trade(self, current: StoredTokens, refused: bool) -> StoredTokens:
         if current.refresh_expire_time_s <= self._now():
@@ -84,3 +98,10 @@ class SessionKeeper:
         fresh = StoredTokens.of(answer, current.email)
         self._file.write(fresh)
         return fresh
+
+
+def _somebody_else(began: str, now: str) -> SignInNeededError:
+    return SignInNeededError(
+        f"Meanwhile {show_text(now)} has signed in at Wherry here; this was begun as {show_text(began)}.",
+        advice=f"Sign in as before: wherry login {show_text(began)}",
+    )

@@ -13,6 +13,8 @@ from wherry_testing.deployment import Person, RealDeployment
 from wherry_testing.running_copies import Folders, write_many
 
 _K1 = "clients in other languages, the asynchronous Python client"
+_EMPTY = 5_001
+"""More entries than a site lists in a few messages."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,18 @@ def test_curl_with_a_token_that_is_none_gets_a_status(curl: Curl) -> None:
 
 @pytest.mark.row("D18")
 def test_a_listing_is_lines_of_json_and_says_that_it_is_whole(curl: Curl, folders: Folders) -> None:
+    expected = [f"file {number:03}.dat" for number in range(5)] + [f"none {number:04}" for number in range(_EMPTY)]
+    for name in expected[5:]:
+        (folders.source / name).touch()
+    folders.source_site.own("alice")
     status, body = curl(f"/v1/sites/site-a:listDirectory?location.path={folders.source.name}")
     lines = [json.loads(line) for line in body.splitlines()]
     assert status == 200
+    assert len(lines) >= 3
+    assert 0 < len(lines[0]["entries"]) < len(expected)
     names = [entry["name"] for line in lines for entry in line["entries"]]
-    assert names == [f"file {number:03}.dat" for number in range(5)]
+    assert len(names) == len(expected)
+    assert sorted(names) == expected
     assert [line["last"] for line in lines] == [False] * (len(lines) - 1) + [True]
     assert "failure" not in lines[-1]
     assert "error" not in lines[-1]

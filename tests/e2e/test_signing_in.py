@@ -58,20 +58,20 @@ def _new_address() -> str:
 # --- at Wherry
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 @pytest.mark.row("U1")
 def test_who_has_registered_and_verified_the_address_signs_in(deployment: RealDeployment) -> None:
     person = deployment.person(_new_address(), by_command=True)
     assert person.email in person.wherry.must("whoami").out
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 def test_the_sign_in_before_this_one_is_shown(somebody: Person) -> None:
     somebody.wherry.must("login", somebody.email, "--password-stdin", stdin=somebody.password)
     assert re.search(r"last sign-in +\d{4}-", somebody.wherry.must("whoami").out)
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 def test_a_wrong_password_and_an_unknown_address_are_refused_alike(
     deployment: RealDeployment, somebody: Person
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_wrong_password_and_an_unknown_address_are_refused_alike(
     assert "The address or the password is wrong." in wrong.err
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 def test_an_access_token_that_has_ended_is_refreshed_without_a_word(somebody: Person) -> None:
     (file,) = somebody.wherry.state.glob("tokens-*.json")
     before = somebody.tokens()
@@ -93,7 +93,7 @@ def test_an_access_token_that_has_ended_is_refreshed_without_a_word(somebody: Pe
     assert after["access_expire_time_s"] > time.time()
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 def test_after_signing_out_the_command_says_that_nobody_is_signed_in(somebody: Person) -> None:
     somebody.wherry.must("logout")
     refused = somebody.wherry("whoami")
@@ -101,7 +101,7 @@ def test_after_signing_out_the_command_says_that_nobody_is_signed_in(somebody: P
     assert "wherry login" in refused.err
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 @pytest.mark.row("D15")
 def test_a_copied_access_token_is_refused_everywhere_within_seconds_of_signing_out(
     deployment: RealDeployment, somebody: Person
@@ -116,7 +116,7 @@ def test_a_copied_access_token_is_refused_everywhere_within_seconds_of_signing_o
         wait_until(functools.partial(refused, service), f"{service} refuses it", left_s, 0.1)
 
 
-@pytest.mark.row("U3", missing="session length")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 def test_a_copied_refresh_token_is_worth_nothing_after_signing_out(somebody: Person) -> None:
     (file,) = somebody.wherry.state.glob("tokens-*.json")
     kept = json.loads(file.read_text())

@@ -126,6 +126,8 @@ def _edge(methods: Sequence[UserMethod], buildout: Buildout, gateway: Gateway) -
                             path_with_escaped_slashes_action="REJECT_REQUEST",
                             server_name="wherry",
                             request_headers_timeout="10s",
+                            # Until a request has come to its end; no method for users streams requests.
+                            request_timeout="60s",
                             stream_idle_timeout=seconds(gateway.stream_idle_s),
                             common_http_protocol_options={
                                 "idle_timeout": "3600s",

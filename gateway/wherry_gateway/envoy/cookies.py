@@ -10,6 +10,7 @@ ACCESS_COOKIE = "__Host-wherry-access"
 REFRESH_COOKIE = "__Secure-wherry-refresh"
 REFRESH_HEADER = "x-wherry-refresh-token"
 COOKIES_HEADER = "x-wherry-cookies"
+_SESSIONS = "/wherry.user.v1.SessionService/"
 
 # A token of the caller's own goes before a cookie. No service ever sees a cookie.
 _LUA = """\
@@ -20,13 +21,17 @@ local function cookie_of(header, name)
   return nil
 end
 
+local function changes(method)
+  return method ~= "GET" and method ~= "HEAD" and method ~= "OPTIONS"
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local token = headers:get("authorization")
   if token == nil then
     -- The CSRF filter compares hosts alone; a page that came over HTTP may be anybody's.
-    local origin = headers:get("origin")
-    if origin ~= nil and string.sub(origin, 1, 7) == "http://" then
+    local origin = headers:get("origin") or headers:get("referer")
+    if origin ~= nil and string.sub(origin, 1, 8) ~= "https://" and changes(headers:get(":method")) then
       handle:respond({[":status"] = "403"}, "")
       return
     end
@@ -44,12 +49,13 @@ function envoy_on_request(handle)
     local access = cookie_of(cookies, "%(access)s")
     if access ~= nil and access ~= "" then
       headers:replace("authorization", "Bearer " .. access)
+      headers:replace("%(cookies_header)s", "1")
     end
+    -- One service alone may see it, whoever sends it where.
     local refresh = cookie_of(cookies, "%(refresh)s")
-    if refresh ~= nil and refresh ~= "" then
+    if refresh ~= nil and refresh ~= "" and string.find(headers:get(":path"), "%(sessions)s", 1, true) == 1 then
       headers:replace("%(refresh_header)s", refresh)
     end
-    headers:replace("%(cookies_header)s", "1")
   end
 end
 """
@@ -62,4 +68,5 @@ def lua() -> str:
         "refresh": REFRESH_COOKIE,
         "refresh_header": REFRESH_HEADER,
         "cookies_header": COOKIES_HEADER,
+        "sessions": _SESSIONS,
     }

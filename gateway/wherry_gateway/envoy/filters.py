@@ -63,7 +63,7 @@ def _headers(gateway: Gateway) -> Config:
     }
     if not _is_local(host):
         # Not for a demonstration: it would bind every other server of that machine to HTTPS.
-        answers["strict-transport-security"] = f"max-age={_HSTS_S}; includeSubDomains"
+        answers["strict-transport-security"] = f"max-age={_HSTS_S}"
     response = [_put(name, value) for name, value in answers.items()]
     response.append(_put("cache-control", "no-store", "ADD_IF_ABSENT"))
     request = [
@@ -175,9 +175,10 @@ def _rate_limit(methods: Sequence[UserMethod], gateway: Gateway) -> Config:
 
 
 def _counted(path: str) -> Config:
-    # With whatever query behind it. One pattern for all of them is larger than Envoy allows.
+    # With whatever query behind it, and slashes, which the transcoder overlooks. One pattern for all of the paths is
+    # larger than Envoy allows.
     headers = [
-        {"name": ":path", "string_match": {"safe_regex": {"regex": f"{re.escape(path)}([?].*)?"}}},
+        {"name": ":path", "string_match": {"safe_regex": {"regex": f"{re.escape(path)}/*([?].*)?"}}},
         {"name": ":method", "string_match": {"exact": "POST"}},
     ]
     return {"actions": [{"header_value_match": {"descriptor_value": "sign_in", "headers": headers}}]}

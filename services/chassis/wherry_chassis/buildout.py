@@ -161,8 +161,9 @@ class SiteServiceSection(Service):
 class QueueServiceSection(Service):
     """The queue service."""
 
-    heartbeat_s: Seconds = 20
-    """A watch or listing that has no news says so often that it lives. Shorter than `gateway.stream_idle_s`."""
+    heartbeat_s: float = Field(default=20, gt=0, le=30)
+    """A watch or listing that has no news says so often that it lives: the contracts promise 30 s at most. Shorter than
+    `gateway.stream_idle_s`."""
 
 
 class Services(_Section):

@@ -17,7 +17,8 @@ COPIED_WITHIN_MS = 60_000
 LARGE_BYTES = 800_000_000
 Source = Callable[..., Path]
 _MISSING_V1 = "drag of several at once, drag in every column"
-_MISSING_V11 = "pause and retry; an ETA that is scored"
+_MISSING_V9 = "several dragged at once; more than 1000"
+_MISSING_V11 = "files done while a chunk runs, an ETA that is scored, the chart"
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def source(at_both: Visitor) -> Source:
 
 
 @pytest.mark.row("V1", missing=_MISSING_V1)
-@pytest.mark.row("V9")
+@pytest.mark.row("V9", missing=_MISSING_V9)
+@pytest.mark.row("D19")
 def test_a_folder_dragged_across_is_one_job_and_arrives(at_both: Visitor, source: Source) -> None:
     run = source(4)
     at_both.row("left", run.name).drag_to(at_both.pane("right").get_by_role("grid"))
@@ -72,7 +74,7 @@ def test_a_folder_can_be_dropped_into_a_folder_of_the_other_pane_and_from_right_
     assert same_trees(at_both.home("site-b") / run.name, run / run.name)
 
 
-@pytest.mark.row("V9")
+@pytest.mark.row("V9", missing=_MISSING_V9)
 @pytest.mark.row("V2", missing="every other thing that drag does, a screen reader's announcements")
 def test_what_is_selected_goes_across_by_the_button_as_one_job(at_both: Visitor, source: Source) -> None:
     run = source(3)

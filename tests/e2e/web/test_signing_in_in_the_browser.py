@@ -14,7 +14,7 @@ from wherry_testing.deployment_processes import wait_until
 from wherry_testing.visitors import Visitor
 
 _U3 = "session length, idle time-out"
-_V16 = "VO choice"
+_V16 = "VO choice, an untrusted server, a lifetime cut short"
 _ACCESS = "__Host-wherry-access"
 REVOKED_WITHIN_S = 5.0
 

@@ -324,7 +324,7 @@ async def test_a_message_above_four_mebibytes_is_refused(bench: _Bench) -> None:
 
 
 @pytest.mark.row("D15")
-@pytest.mark.row("U3", missing="sign-out end to end")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 @pytest.mark.parametrize("subject", ["session-1", "users/alice"])
 async def test_revocation_ends_an_open_stream_within_seconds_and_refuses_further_calls(
     bench: _Bench, subject: str

@@ -106,7 +106,7 @@ def test_a_service_that_only_says_that_it_does_not_serve_is_away(doubled: Edge) 
     assert doubled.reached() == []
 
 
-@pytest.mark.row("V25", missing="the page's part of reconnecting")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_a_service_that_is_back_is_used_within_seconds(doubled: Edge) -> None:
     for upstream in doubled.upstreams["site"]:
         upstream.stop()

@@ -67,6 +67,42 @@ def test_a_browser_whose_access_cookie_has_lapsed_can_refresh(edge: Edge) -> Non
 
 @pytest.mark.row("U3")
 @pytest.mark.parametrize("kind", ["json", "grpc-web"])
+def test_the_refresh_cookie_is_for_the_session_service_alone(edge: Edge, kind: Kind) -> None:
+    token = edge.tokens.token()
+    call = _ask(edge, kind, {"cookie": f"{_ACCESS}={token}; {_REFRESH}=r-1"})
+    assert (call.service, call.header("authorization")) == ("queue", [f"Bearer {token}"])
+    assert call.header("x-wherry-refresh-token") == []
+    assert not [name for name, value in call.headers if "r-1" in str(value)]
+
+
+@pytest.mark.row("U3")
+@pytest.mark.parametrize(
+    ("method", "service"),
+    [
+        ("/wherry.queue.v1.JobService/ListJobs", "queue"),
+        ("/wherry.site.v1.SiteService/ListSites", "site"),
+        ("/wherry.user.v1.UserService/GetUser", "user"),
+        ("/wherry.queue.v1.JobService/ListJobs?/wherry.user.v1.SessionService/", "queue"),
+    ],
+)
+def test_no_other_service_sees_the_refresh_cookie(edge: Edge, method: str, service: str) -> None:
+    edge.grpc_web(method, headers={"cookie": f"{_REFRESH}=r-1; {_ACCESS}={edge.tokens.token()}"})
+    call = _only(edge)
+    assert call.service == service
+    assert not [name for name, value in call.headers if "r-1" in str(value)]
+
+
+@pytest.mark.row("U3")
+@pytest.mark.parametrize("cookie", ["theme=dark", f"{_REFRESH}=r-1", f"{_ACCESS}=; theme=dark"])
+def test_only_an_access_cookie_is_said_to_have_come_by_cookie(edge: Edge, cookie: str) -> None:
+    edge.grpc_web("/wherry.user.v1.SessionService/RefreshSession", headers={"cookie": cookie})
+    call = _only(edge)
+    assert call.header("x-wherry-cookies") == []
+    assert call.header("authorization") == []
+
+
+@pytest.mark.row("U3")
+@pytest.mark.parametrize("kind", ["json", "grpc-web"])
 def test_a_token_of_the_callers_own_goes_before_the_cookie(edge: Edge, kind: Kind) -> None:
     mine, cookie = edge.tokens.token(), edge.tokens.token(sub="bob")
     call = _ask(edge, kind, {**edge.bearer(mine), "cookie": f"{_ACCESS}={cookie}; {_REFRESH}=r-1"})

@@ -41,7 +41,7 @@ _ANSWERS: dict[str, tuple[int, Callable[[Edge], Answer]]] = {
 }
 
 
-@pytest.mark.row("V25", missing="no request to any other host, no console error, reconnecting")
+@pytest.mark.row("V25", missing="every screen there will be")
 @pytest.mark.parametrize("name", _ANSWERS)
 def test_every_answer_says_what_a_browser_must_not_do_with_it(edge: Edge, name: str) -> None:
     status, ask = _ANSWERS[name]
@@ -64,7 +64,7 @@ def test_every_answer_says_what_a_browser_must_not_do_with_it(edge: Edge, name: 
     assert not [name for name, _ in answer.headers if name.startswith("x-envoy")]
 
 
-@pytest.mark.row("V25", missing="no request to any other host, no console error, reconnecting")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_an_error_of_a_service_has_them_too(edge: Edge) -> None:
     edge.answer(_GET_JOB, _failing)
     answer = edge.json("GET", "/v1/jobs/x", headers=edge.bearer())
@@ -94,7 +94,7 @@ class _Page(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.row("V25", missing="no request to any other host, no console error, reconnecting")
+@pytest.mark.row("V25", missing="every screen there will be")
 @pytest.mark.parametrize("path", ["/", "/files/sites/a", "/assets/index.js", "/openapi.json"])
 def test_the_page_has_them_too_and_says_itself_how_long_it_may_be_kept(edge: Edge, path: str) -> None:
     socket = edge.state / "assets.sock"

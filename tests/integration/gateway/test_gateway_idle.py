@@ -75,7 +75,7 @@ class _Reading:
         assert self.ended_s is not None
 
 
-@pytest.mark.row("V11", missing="the page's tray")
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 def test_a_stream_that_says_that_it_lives_stays_open(short_edge: Edge) -> None:
     over = threading.Event()
 
@@ -100,7 +100,7 @@ def test_a_stream_that_says_that_it_lives_stays_open(short_edge: Edge) -> None:
         assert reading.problem == ""
 
 
-@pytest.mark.row("V11", missing="the page's tray")
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 def test_a_stream_on_which_nothing_moves_is_ended(short_edge: Edge) -> None:
     silent: list[Held] = []
 
@@ -120,7 +120,7 @@ def test_a_stream_on_which_nothing_moves_is_ended(short_edge: Edge) -> None:
         assert one.left.wait(5)
 
 
-@pytest.mark.row("V11", missing="the page's tray")
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 def test_a_heartbeat_that_comes_too_late_for_the_gateway_is_no_buildout(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -68,7 +68,7 @@ def test_no_way_of_writing_the_path_leads_to_what_workers_are_given(edge: Edge, 
     assert edge.reached() == []
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", offered(), ids=lambda method: method.path)
 def test_a_method_for_users_reaches_its_own_service(edge: Edge, method: Offered, kind: Kind) -> None:

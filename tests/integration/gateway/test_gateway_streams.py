@@ -144,7 +144,7 @@ async def test_a_stream_in_json_is_one_message_a_line_or_an_event(bench: _Bench,
     assert all("error" not in it for it in found)
 
 
-@pytest.mark.row("D18", missing="listings themselves")
+@pytest.mark.row("D18")
 @pytest.mark.parametrize("way", [_NDJSON, _EVENTS])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_a_message_arrives_when_it_is_sent_and_not_when_the_stream_ends(

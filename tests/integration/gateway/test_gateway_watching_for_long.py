@@ -22,7 +22,7 @@ class _QuietWatch(Protocol):
     started_s: float
 
 
-@pytest.mark.row("V11", missing="the page's tray")
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 def test_services_do_not_end_a_quiet_stream_because_the_gateway_asks_whether_it_lives(
     standing_edge: Edge, quiet_watch: _QuietWatch
 ) -> None:

@@ -318,7 +318,7 @@ async def test_only_workers_lease_and_only_the_site_service_gets_the_keys(queue:
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-@pytest.mark.row("U3", missing="idle time-out in the browser")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 async def test_a_revoked_session_ends_its_open_watches_and_can_do_nothing_more(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs:
         job = await jobs.CreateJob(copy_request(), metadata=queue.as_user("a", "session-9"))

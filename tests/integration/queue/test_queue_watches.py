@@ -75,7 +75,7 @@ async def quiet(pki: TestPki, tmp_path: Path) -> AsyncIterator[QueueServiceUnder
 
 
 @pytest.mark.row("J5", missing="ETA")
-@pytest.mark.row("V11", missing="in a browser; ETA; chart")
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 async def test_a_watch_of_all_jobs_begins_with_the_newest_and_with_all_that_have_not_ended(
     queue: QueueServiceUnderTest,
 ) -> None:
@@ -100,7 +100,7 @@ async def test_a_watch_of_all_jobs_begins_with_the_newest_and_with_all_that_have
 
 
 @pytest.mark.row("J5", missing="ETA")
-@pytest.mark.row("V11", missing="in a browser; ETA; chart")
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 async def test_a_watch_of_all_jobs_tells_of_new_ones_and_of_each_change_until_they_end(
     queue: QueueServiceUnderTest,
 ) -> None:
@@ -265,7 +265,7 @@ async def test_what_happens_at_another_replica_is_seen(
         assert told.state == pb.JOB_STATE_CANCELLED
 
 
-@pytest.mark.row("U3", missing="idle time-out in the browser")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 async def test_a_revoked_session_ends_its_watch_of_all_jobs(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs:
         stream = jobs.WatchJobs(pb.WatchJobsRequest(), metadata=queue.as_user("a", "session-9"))
@@ -303,3 +303,22 @@ async def test_a_watch_needs_a_user_and_a_size_that_is_one(queue: QueueServiceUn
             await jobs.WatchJobs(pb.WatchJobsRequest()).read()
         with refused("INVALID_ARGUMENT", "INVALID_FIELDS"):
             await watched(queue, jobs, page_size=-1).read()
+
+
+@pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
+async def test_a_watch_says_when_all_that_was_there_has_been_sent(
+    queue: QueueServiceUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wherry_queue.servicer.watching._MESSAGE_BYTES", 1)  # a job in each message
+    async with queue.channel() as channel:
+        jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        nothing: pb.WatchJobsResponse = await next_of(watched(queue, jobs))
+        assert (nothing.caught_up, names(nothing)) == (True, [])
+        made = [(await created(queue, jobs)).name for _ in range(3)]
+        watch = watched(queue, jobs)
+        first = [await next_of(watch) for _ in made]
+        assert [name for message in first for name in names(message)] == made[::-1]
+        assert [message.caught_up for message in first] == [False, False, True]
+        later = (await created(queue, jobs)).name
+        news: pb.WatchJobsResponse = await next_of(watch)
+        assert (news.caught_up, names(news)) == (True, [later])

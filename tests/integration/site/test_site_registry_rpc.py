@@ -343,7 +343,7 @@ async def test_without_a_valid_token_nobody_is_a_user(centre: Any, reason_of: Re
     assert (await failure(call, reason_of))[:2] == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 
-@pytest.mark.row("U3", missing="in this service only")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 async def test_a_session_that_is_revoked_is_refused_within_seconds(centre: Any, reason_of: Read) -> None:
     mine = {"metadata": centre.service.as_user("users/alice", "doomed"), "timeout": 5}
     await centre.sites.ListSites(pb.ListSitesRequest(), **mine)

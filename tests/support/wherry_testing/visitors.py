@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 from wherry_testing.browser import Visit
 from wherry_testing.deployment import Person
 from wherry_testing.sites import RealSite
@@ -24,6 +26,11 @@ class Visitor:
     person: Person
     visit: Visit
     sites: dict[str, tuple[RealSite, str]]
+
+    @property
+    def folder(self) -> str:
+        """The name of a folder that is theirs alone, at every site."""
+        return self.person.email.partition("@")[0]
 
     @property
     def page(self) -> Page:
@@ -61,20 +68,31 @@ class Visitor:
         pane.get_by_role("button", name="Sign in").click()
 
     def open_both(self) -> None:
-        """Shows site-a on the left and site-b on the right, signed in."""
-        for side, site in (("left", "site-a"), ("right", "site-b")):
+        """Signs in at site-a on the left and site-b on the right, and shows the person's own folder at each.
+
+        Home folders fill up in the course of many tests, and rows out of sight are not in the page.
+        """
+        places = {"left": "site-a", "right": "site-b"}
+        for side, site in places.items():
             self.choose(side, site)
             self.sign_in_at(side, site)
             self.pane(side).get_by_role("grid").wait_for()
+            self.home(site).mkdir(exist_ok=True)
+            self.own(site)
+        query = dict(places)
+        query |= {f"{side}-path": f"/{self.sites[site][1]}/{self.folder}" for side, site in places.items()}
+        self.visit.open(f"/files?{urlencode(query)}")
+        for side in places:
+            expect(self.pane(side).get_by_role("grid")).to_have_accessible_name(re.compile(self.folder))
 
     def jobs(self) -> Locator:
         """Returns the transfers in the tray."""
         return self.page.locator("[data-job]")
 
     def home(self, site: str) -> Path:
-        """Returns the person's folder at a site, as the machine sees it."""
+        """Returns the person's own folder at a site, as the machine sees it."""
         real, username = self.sites[site]
-        return real.data_dir(username)
+        return real.data_dir(username) / self.folder
 
     def own(self, site: str) -> None:
         """Gives what was put into the person's folder to them."""

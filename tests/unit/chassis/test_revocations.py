@@ -71,7 +71,7 @@ class OneStream:
         return lambda _request: self._stream
 
 
-@pytest.mark.row("U3", missing="idle time-out in the browser")
+@pytest.mark.row("U3", missing="session length, idle time-out")
 @pytest.mark.parametrize("ticks", [0, 1, 2, 3])
 async def test_following_ends_even_if_the_stream_fails_in_the_moment_of_its_cancellation(ticks: int) -> None:
     stream = FailingStream()

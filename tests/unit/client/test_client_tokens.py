@@ -142,6 +142,45 @@ def test_a_token_that_another_process_has_renewed_is_taken_from_the_file(
 
 
 @pytest.mark.row("C1", missing="passwd, unregister")
+def test_what_was_begun_as_one_person_does_not_go_on_as_another(
+    file: TokenFile, keeper: SessionKeeper, exchange: Exchange
+) -> None:
+    file.write(StoredTokens.of(tokens(1, access_s=RENEWAL_MARGIN_S + 1), "alice@example.org"))
+    refused = keeper.access_token()
+    theirs = StoredTokens.of(tokens(2), "bob@example.org")
+    file.write(theirs)
+    with pytest.raises(SignInNeededError, match=r"bob@example\.org has signed in .* as alice@example\.org"):
+        keeper.after_refusal(refused)
+    assert exchange.taken == []
+    assert file.read() == theirs
+
+
+@pytest.mark.row("C1", missing="passwd, unregister")
+def test_tokens_that_run_out_are_not_renewed_with_those_of_another(file: TokenFile, exchange: Exchange) -> None:
+    now_s = NOW_S
+    keeper = SessionKeeper(file, exchange, now=lambda: now_s)
+    file.write(StoredTokens.of(tokens(1), "alice@example.org"))
+    assert keeper.access_token() == "access-1"
+    theirs = StoredTokens.of(tokens(2, access_s=9000), "bob@example.org")
+    file.write(theirs)
+    now_s += 600
+    with pytest.raises(SignInNeededError, match="bob"):
+        keeper.access_token()
+    assert exchange.taken == []
+    assert file.read() == theirs
+
+
+@pytest.mark.row("C1", missing="passwd, unregister")
+def test_a_new_sign_in_of_ones_own_changes_who_one_is(keeper: SessionKeeper) -> None:
+    keeper.begin(tokens(1), "alice@example.org")
+    keeper.begin(tokens(2), "bob@example.org")
+    assert keeper.after_refusal("access-1") == "access-2"
+    keeper.end()
+    keeper.begin(tokens(3), "alice@example.org")
+    assert keeper.after_refusal("access-2") == "access-3"
+
+
+@pytest.mark.row("C1", missing="passwd, unregister")
 def test_a_session_that_has_ended_leaves_no_file(keeper: SessionKeeper, exchange: Exchange, file: TokenFile) -> None:
     keeper.begin(tokens(1, access_s=0), "alice")
     exchange.fails_with = SignInNeededError("ended")

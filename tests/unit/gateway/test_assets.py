@@ -130,7 +130,7 @@ def write_page(page: Path) -> None:
     Compressor(quiet=True).compress(str(page / "assets" / "app-1a2b.js"))
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_every_screens_address_is_the_page_and_is_asked_for_again_each_time(assets: Assets) -> None:
     for path in ("/", "/index.html", "/jobs/1234", "/sites?left=a%3A%2Fdata", "/v2/nothing.js"):
         answer = assets.get(path)
@@ -140,7 +140,7 @@ def test_every_screens_address_is_the_page_and_is_asked_for_again_each_time(asse
         assert "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_an_asset_that_is_not_there_is_not_the_page(assets: Assets) -> None:
     answer = assets.get("/assets/app-0000.js")
     assert answer.status == 404
@@ -151,7 +151,7 @@ def test_an_asset_that_is_not_there_is_not_the_page(assets: Assets) -> None:
     assert assets.get("/../buildout.toml").body.decode() == _INDEX
 
 
-@pytest.mark.row("D19", missing="in a browser")
+@pytest.mark.row("D19")
 def test_hashed_files_are_kept_for_a_year_and_others_are_asked_for_again(assets: Assets) -> None:
     script = assets.get("/assets/app-1a2b.js")
     assert (script.status, script.body.decode()) == (200, _SCRIPT)
@@ -161,7 +161,7 @@ def test_hashed_files_are_kept_for_a_year_and_others_are_asked_for_again(assets:
     assert (icon.headers["content-type"], icon.headers["cache-control"]) == ("image/svg+xml", "no-cache")
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_a_file_comes_compressed_to_who_takes_it(assets: Assets) -> None:
     for encoding, unpack in (("br", brotli.decompress), ("gzip", gzip.decompress)):
         answer = assets.get("/assets/app-1a2b.js", accept_encoding=encoding)
@@ -172,7 +172,7 @@ def test_a_file_comes_compressed_to_who_takes_it(assets: Assets) -> None:
     assert "content-encoding" not in assets.get("/assets/app-1a2b.js", accept_encoding="identity").headers
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_what_a_caller_has_already_is_not_sent_again(assets: Assets) -> None:
     first = assets.get("/")
     again = assets.get("/", if_none_match=first.headers["etag"])
@@ -180,7 +180,7 @@ def test_what_a_caller_has_already_is_not_sent_again(assets: Assets) -> None:
     assert assets.get("/", if_none_match='"another"').status == 200
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_parts_and_heads_of_files_can_be_had(assets: Assets) -> None:
     part = assets.get("/assets/app-1a2b.js", range="bytes=23-29")
     assert (part.status, part.body.decode()) == (206, _SCRIPT[23:30])
@@ -190,7 +190,7 @@ def test_parts_and_heads_of_files_can_be_had(assets: Assets) -> None:
     assert head.headers["content-length"] == str(len(_SCRIPT))
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_nothing_but_reading_is_allowed(assets: Assets, method: str) -> None:
     for path in ("/", "/openapi.json", "/assets/none.js"):
@@ -198,7 +198,7 @@ def test_nothing_but_reading_is_allowed(assets: Assets, method: str) -> None:
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD"), path
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 def test_the_openapi_document_and_the_descriptor_set_are_served(assets: Assets) -> None:
     document = assets.get("/openapi.json")
     assert document.headers["content-type"] == "application/json"
@@ -211,7 +211,7 @@ def test_the_openapi_document_and_the_descriptor_set_are_served(assets: Assets) 
     assert services == {method.service for method in descriptors.user_facing()}
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 async def test_a_page_that_is_built_anew_is_served_without_a_restart(stopped: Assets) -> None:
     assets = stopped
     await assets.serving()
@@ -227,13 +227,13 @@ async def test_a_page_that_is_built_anew_is_served_without_a_restart(stopped: As
     assert assets.get("/assets/app-1a2b.js").status == 404
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_the_socket_is_for_the_gateways_user_alone(assets: Assets) -> None:
     assert stat.S_IMODE(assets.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(assets.socket.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 async def test_when_it_is_told_to_end_it_ends_at_once_and_leaves_nothing(stopped: Assets) -> None:
     process = await stopped.serving()
     idle = UnixConnection(stopped.socket)  # as Envoy keeps one
@@ -247,7 +247,7 @@ async def test_when_it_is_told_to_end_it_ends_at_once_and_leaves_nothing(stopped
     assert processes_of_session(process.pid) == []
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 async def test_one_that_was_killed_leaves_no_process_and_the_next_starts(stopped: Assets) -> None:
     process = await stopped.serving()
     assert processes_of_session(process.pid) == [process.pid]
@@ -258,7 +258,7 @@ async def test_one_that_was_killed_leaves_no_process_and_the_next_starts(stopped
     await stopped.serving()
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_a_second_one_on_the_same_socket_is_refused_in_one_line(assets: Assets) -> None:
     second = assets.start()
     _, said = second.communicate(timeout=30)
@@ -267,7 +267,7 @@ def test_a_second_one_on_the_same_socket_is_refused_in_one_line(assets: Assets) 
     assert assets.answers()
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_what_cannot_be_served_is_said_in_one_line(stopped: Assets) -> None:
     buildout = load(stopped.folder / "buildout.toml")
     (stopped.page / "index.html").unlink()
@@ -279,7 +279,7 @@ def test_what_cannot_be_served_is_said_in_one_line(stopped: Assets) -> None:
         run_assets(buildout, stopped.page)
 
 
-@pytest.mark.row("V25", missing="in a browser")
+@pytest.mark.row("V25", missing="every screen there will be")
 def test_a_folder_whose_name_is_too_long_for_a_socket_is_refused(stopped: Assets) -> None:
     text = (stopped.folder / "buildout.toml").read_text()
     long = text.replace('state = "gateway"', f'state = "{"g" * 100}"')

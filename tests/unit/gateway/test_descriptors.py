@@ -28,7 +28,7 @@ def services(files: descriptor_pb2.FileDescriptorSet) -> set[str]:
     return {f"{file.package}.{service.name}" for file in files.file for service in file.service}
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 def test_a_method_for_users_is_told_with_everything_that_the_gateway_needs() -> None:
     found = {method.path: method for method in descriptors.user_facing()}
     watch = found["/wherry.queue.v1.JobService/WatchJob"]
@@ -55,14 +55,14 @@ def test_a_deployment_that_closes_registration_has_no_open_registration() -> Non
     assert "CreateSession" in public
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 def test_the_public_descriptor_set_holds_the_services_for_users_and_no_other() -> None:
     assert services(descriptors.public_set()) == {method.service for method in descriptors.user_facing()}
     left_out = services(descriptors.contracts()) - services(descriptors.public_set())
     assert any("worker" in roles for name, roles in shipped_table().items() if name.split("/")[0] in left_out)
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 @pytest.mark.parametrize("comments", [True, False])
 def test_the_public_descriptor_set_can_be_loaded_and_knows_error_details(comments: bool) -> None:
     pool = descriptor_pool.DescriptorPool()
@@ -73,7 +73,7 @@ def test_the_public_descriptor_set_can_be_loaded_and_knows_error_details(comment
     assert pool.FindMessageTypeByName("google.rpc.ErrorInfo")
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 def test_comments_of_services_stay_with_their_services_when_others_are_left_out() -> None:
     whole = {file.name: file for file in descriptors.contracts().file}
     shared = [file for file in descriptors.public_set().file if len(file.service) < len(whole[file.name].service)]
@@ -91,12 +91,12 @@ def comments_of(file: descriptor_pb2.FileDescriptorProto) -> dict[str, str]:
     }
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 def test_without_comments_there_is_no_text_of_the_sources() -> None:
     assert not any(file.HasField("source_code_info") for file in descriptors.public_set(comments=False).file)
 
 
-@pytest.mark.row("K1", missing="generated clients")
+@pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 def test_an_annotation_that_envoy_cannot_serve_is_refused() -> None:
     (method,) = descriptors.methods_for_users(annotated(get="/v1/things"))
     assert method.http_path == "/v1/things"

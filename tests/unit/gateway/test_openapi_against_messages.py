@@ -20,7 +20,7 @@ from wherry_gateway import descriptors
 from wherry_gateway.openapi import document, templates
 from wherry_gateway.openapi.templates import Part
 
-pytestmark = pytest.mark.row("K1", missing="generated clients")
+pytestmark = pytest.mark.row("K1", missing="clients in other languages, the asynchronous Python client")
 
 _RULES: Any = validate_pb2.field
 _WHOLE_SECONDS = st.integers(min_value=0, max_value=4_000_000_000)

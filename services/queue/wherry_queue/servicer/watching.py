@@ -75,15 +75,19 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
         with self._hub.waiting_for_jobs_of(user) as waiter:
             happened: frozenset[int] = frozenset()
             sent_s = float("-inf")
+            caught_up = False
             while True:
                 self._go_on()
+                # Followed before they are looked at: what happens to them meanwhile wakes this watch.
+                self._hub.follow(user, waiter, {*watch.open, *happened})
                 changed = await watch.look(happened, has_workers=self._dispatcher.has_workers)
                 self._hub.follow(user, waiter, watch.open)
-                async for message in self._jobs(user, changed):
+                async for message in self._jobs(user, changed, caught_up=caught_up):
                     yield message
-                    sent_s = time.monotonic()
-                if time.monotonic() >= sent_s + self._heartbeat_s:
-                    yield pb.WatchJobsResponse()
+                    sent_s, caught_up = time.monotonic(), caught_up or message.caught_up
+                if time.monotonic() >= sent_s + self._heartbeat_s or not caught_up:
+                    caught_up = True
+                    yield pb.WatchJobsResponse(caught_up=True)
                     sent_s = time.monotonic()
                 due_s = min(watch.due_s, sent_s + self._heartbeat_s)
                 happened = await self._pause(waiter, due_s - time.monotonic())
@@ -91,19 +95,20 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
     async def _horizon(self, user: str, count: int) -> int:
         return await self._database.read(watching.horizon, user, count)
 
-    async def _jobs(self, user: str, ids: Iterable[int]) -> AsyncIterator[pb.WatchJobsResponse]:
+    async def _jobs(self, user: str, ids: Iterable[int], *, caught_up: bool) -> AsyncIterator[pb.WatchJobsResponse]:
         """Gives jobs, newest first, in messages of at most about a mebibyte."""
         ordered = sorted(ids, reverse=True)
-        message, size_bytes = pb.WatchJobsResponse(), 0
+        message, size_bytes = pb.WatchJobsResponse(caught_up=caught_up), 0
         for start in range(0, len(ordered), _VIEWS):
             for view in await self._database.read(watching.jobs, user, ordered[start : start + _VIEWS]):
                 job = self._message(view)
                 if message.jobs and size_bytes + job.ByteSize() > _MESSAGE_BYTES:
                     yield message
-                    message, size_bytes = pb.WatchJobsResponse(), 0
+                    message, size_bytes = pb.WatchJobsResponse(caught_up=caught_up), 0
                 message.jobs.append(job)
                 size_bytes += job.ByteSize()
         if message.jobs:
+            message.caught_up = True
             yield message
 
     async def _pause(self, waiter: Waiter, longest_s: float) -> frozenset[int]:
