@@ -33,7 +33,11 @@ async function begun(next: Streaming, request: StreamRequest): Promise<StreamRes
 }
 
 async function* resumed<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
-  for (let result = first; !result.done; result = await rest.next()) yield result.value;
+  try {
+    for (let result = first; !result.done; result = await rest.next()) yield result.value;
+  } finally {
+    await rest.return?.(); // who stops reading ends the call
+  }
 }
 
 async function all<T>(messages: AsyncIterable<T>): Promise<T[]> {

@@ -40,6 +40,9 @@ const CURRENT = "users/me/sessions/current";
 /** The session is over; nothing but a new sign-in helps. */
 class SessionOver extends Error {}
 
+/** Somebody has signed in since the call went out, perhaps somebody else: nothing of before is to be done in their name. */
+class SignedInAnew extends Error {}
+
 export class Session {
   readonly #users: Client<typeof UserService>;
   readonly #sessions: Client<typeof SessionService>;
@@ -102,21 +105,28 @@ export class Session {
 
   /** Signs in; throws what the service says against it. */
   async signIn(email: string, password: string): Promise<void> {
-    const answer = await this.#record.exclusively(() =>
-      this.#sessions.createSession({ email, password, tokenDelivery: TokenDelivery.COOKIES }),
-    );
-    if (!answer.user) throw new ConnectError("the answer names no user", Code.Internal);
-    this.#record.write({ ...unknownRecord(), accessExpiresMs: accessExpires(answer.tokens) });
-    this.#enter(answer.user);
+    const user = await this.#record.exclusively(async () => {
+      const answer = await this.#sessions.createSession({ email, password, tokenDelivery: TokenDelivery.COOKIES });
+      if (!answer.user) throw new ConnectError("the answer names no user", Code.Internal);
+      // Before the next tab's turn: a renewal that waits has to see that the cookies are another session's.
+      this.#record.write({ ...unknownRecord(), accessExpiresMs: accessExpires(answer.tokens) });
+      return answer.user;
+    });
+    this.#enter(user);
   }
 
   /** Signs out here and in all tabs; throws where that could not be done, and one is still signed in then. */
   async signOut(): Promise<void> {
+    const mark = this.mark();
     try {
       await this.attempt(() => this.#record.exclusively(() => this.#sessions.deleteSession({ name: CURRENT })));
     } catch (error) {
       const gone = isUnauthenticated(error) || ConnectError.from(error).code === Code.NotFound;
       if (!gone) throw error;
+      if (this.#isReplaced(mark)) {
+        this.#follow();
+        return;
+      }
     }
     this.#leave(false);
   }
@@ -139,7 +149,7 @@ export class Session {
 
   /**
    * Sees to it that calls are accepted again after one was refused. Returns whether it is worth repeating; if not, the
-   * session is over. Throws where the service that renews is away: then nothing is known, and nobody is signed out.
+   * session that it was made in is over, or another one has taken its place. Throws where the service that renews is away: then nothing is known, and nobody is signed out.
    *
    * @param mark what the refused call went out with.
    */
@@ -149,7 +159,11 @@ export class Session {
       this.#follow();
       return false;
     }
-    if (record && !same(record, mark)) return true;
+    if (this.#isReplaced(mark)) {
+      this.#follow();
+      return false;
+    }
+    if (record && record.renewals !== mark?.renewals) return true;
     if (reason === "SESSION_ENDED") {
       this.#leave(true);
       return false;
@@ -158,8 +172,9 @@ export class Session {
       await this.#renew(mark);
       return true;
     } catch (error) {
-      if (!(error instanceof SessionOver)) throw error;
-      this.#leave(true);
+      if (error instanceof SessionOver) this.#leave(true);
+      else if (error instanceof SignedInAnew) this.#follow();
+      else throw error;
       return false;
     }
   }
@@ -181,12 +196,17 @@ export class Session {
       this.#left(record.ended ?? false);
       return;
     }
+    let mark: Mark = record;
     try {
       // Who comes for the first time has no tokens to be refused for.
       if (!record || record.accessExpiresMs <= Date.now()) await this.#renew(record);
-      this.#enter(await this.attempt(() => this.#users.getUser({ name: "users/me" })));
+      mark = this.mark();
+      const user = await this.attempt(() => this.#users.getUser({ name: "users/me" }));
+      if (this.#isReplaced(mark)) await this.#askNow();
+      else this.#enter(user);
     } catch (error) {
-      if (error instanceof SessionOver) this.#leave((record?.accessExpiresMs ?? 0) > 0);
+      if (this.#isReplaced(mark)) await this.#askNow();
+      else if (error instanceof SessionOver) this.#leave((record?.accessExpiresMs ?? 0) > 0);
       else if (isUnauthenticated(error)) this.#leave(true);
       else this.#retryLater(describe(error));
     }
@@ -212,11 +232,13 @@ export class Session {
   async #renewNow(mark: Mark): Promise<void> {
     let record = this.#record.read();
     if (record?.renewalSentMs !== undefined) {
-      await delay(record.renewalSentMs + INTERRUPTED_MS - Date.now());
+      // At most so long: after a clock was set back the time noted may lie hours ahead.
+      await delay(Math.min(INTERRUPTED_MS, record.renewalSentMs + INTERRUPTED_MS - Date.now()));
       record = this.#record.read();
     }
     if (record?.signIn === null) throw new SessionOver();
-    if (record && !same(record, mark)) return;
+    if (this.#isReplaced(mark)) throw new SignedInAnew();
+    if (record && record.renewals !== mark?.renewals) return;
     const { renewalSentMs: _, ...before } = record ?? unknownRecord();
     this.#signIn ??= before.signIn;
     this.#record.write({ ...before, renewalSentMs: Date.now() });
@@ -292,6 +314,12 @@ export class Session {
     for (const leaver of this.#leavers) leaver();
   }
 
+  /** Whether another sign-in has taken the place of the one that a call went out with. */
+  #isReplaced(mark: Mark): boolean {
+    const signIn = this.#record.read()?.signIn;
+    return typeof signIn === "string" && mark !== undefined && signIn !== mark.signIn;
+  }
+
   #become(state: SessionState): void {
     this.#state = state;
     for (const listener of this.#listeners) listener();
@@ -305,10 +333,6 @@ function unknownRecord(): SessionRecord {
 
 function accessExpires(tokens: Tokens | undefined): number {
   return tokens?.accessExpireTime ? timestampMs(tokens.accessExpireTime) : 0;
-}
-
-function same(record: SessionRecord, mark: Mark): boolean {
-  return record.signIn === mark?.signIn && record.renewals === mark.renewals;
 }
 
 function delay(ms: number): Promise<void> {

@@ -62,7 +62,7 @@ export const words = {
     needPassword: "Type your password.",
     ended: "Your session has ended. Sign in again and you are back where you were.",
     refused: "The address or the password is not right.",
-    notVerified: "Your e-mail address is not confirmed yet. Open the link in the mail that you got, then sign in.",
+    notVerified: "Your e-mail address is not confirmed yet. The mail that you got says how.",
     throttled: (wait: string) => `Too many tries. Wait ${wait}, then try again.`,
     throttledUnknown:
       "Too many people are signing in just now, or there were too many tries. Wait a little, then try again.",

@@ -35,7 +35,7 @@ def test_a_stopped_queue_is_said_to_be_away_and_the_page_goes_on_when_it_is_back
     expect(visitor.page.get_by_text("Connection lost")).to_have_count(0, timeout=BACK_WITHIN_MS)
     visitor.pane("left").get_by_role("button", name="Refresh").click()
     visitor.row("left", folder.name).wait_for()
-    visitor.row("left", folder.name).drag_to(visitor.pane("right").get_by_role("grid"))
+    visitor.drag(visitor.row("left", folder.name), visitor.pane("right").get_by_role("grid"))
     expect(visitor.jobs()).to_have_attribute("data-state", "succeeded", timeout=BACK_WITHIN_MS)
     visitor.visit.must_be_clean(but=_BROUGHT_ABOUT)
 

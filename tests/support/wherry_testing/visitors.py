@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Locator, Page, expect
 from wherry_testing.browser import Visit
 from wherry_testing.deployment import Person
+from wherry_testing.deployment_processes import wait_until
 from wherry_testing.sites import RealSite
 
 
@@ -84,6 +86,26 @@ class Visitor:
         self.visit.open(f"/files?{urlencode(query)}")
         for side in places:
             expect(self.pane(side).get_by_role("grid")).to_have_accessible_name(re.compile(self.folder))
+
+    def drag(self, row: Locator, target: Locator) -> None:
+        """Drags a row onto something, as a hand does: the browser takes it up after a little way, and it is let go over
+        a target that shows that it would take it."""
+        expect(row).to_have_attribute("draggable", "true")
+        row.hover()
+        self.page.mouse.down()
+        from_box, to_box = row.bounding_box(), target.bounding_box()
+        assert from_box is not None
+        assert to_box is not None
+        self.page.mouse.move(from_box["x"] + from_box["width"] / 2 + 8, from_box["y"] + from_box["height"] / 2 + 4)
+        x, y = to_box["x"] + to_box["width"] / 2, to_box["y"] + to_box["height"] / 2
+        ways = itertools.cycle((-2, 2))
+
+        def over() -> bool:
+            self.page.mouse.move(x + next(ways), y, steps=3)
+            return self.page.locator("[data-pane][data-over]").count() == 1
+
+        wait_until(over, "the target takes what is dragged", 20, 0.05)
+        self.page.mouse.up()
 
     def jobs(self) -> Locator:
         """Returns the transfers in the tray."""

@@ -10,6 +10,8 @@ export interface Arrival {
   readonly job: string;
   /** `sites/{site}` that it comes from. */
   readonly from: string;
+  /** Whether it may be a directory. */
+  readonly recursive: boolean;
 }
 
 export interface Row {

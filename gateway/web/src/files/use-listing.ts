@@ -104,11 +104,10 @@ function openArrivals(watched: WatchedJob, place: string): readonly Row[] {
 
 function arrivingRows({ job, arrivals }: WatchedJob, place: string): readonly Row[] {
   const names = arrivals.get(place) ?? [];
-  const from = job.operation.case === "copy" ? (job.operation.value.items[0]?.source?.site ?? "") : "";
+  const copy = job.operation.case === "copy" ? job.operation.value : undefined;
+  const arrival = { job: job.name, from: copy?.items[0]?.source?.site ?? "", recursive: copy?.recursive ?? false };
   const isDirectory = names.length === 1 && (job.progress?.directoriesTotal ?? 0n) > 0n;
-  return names
-    .slice(0, MOST_ARRIVING)
-    .map(({ name, rawName }) => arrivingRow(name, rawName, isDirectory, { job: job.name, from }));
+  return names.slice(0, MOST_ARRIVING).map(({ name, rawName }) => arrivingRow(name, rawName, isDirectory, arrival));
 }
 
 /** Those of `rows` that a listing does not have, each once. */

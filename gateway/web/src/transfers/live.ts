@@ -2,6 +2,7 @@
 import { useSyncExternalStore } from "react";
 import { jobs as client } from "../api";
 import type { Job } from "../gen/wherry/queue/v1/job_service_pb";
+import { session } from "../transport";
 import { type JobEnded, JobStore, type Jobs } from "./store";
 import { JobStream } from "./stream";
 
@@ -11,6 +12,12 @@ const store = new JobStore();
 const stream = new JobStream(client, store);
 let watchers = 0;
 let measuring: ReturnType<typeof setInterval> | undefined;
+
+// Whoever looks next may be somebody else, and must see nothing of these jobs, not even for a moment.
+session.onLeave(() => {
+  stream.stop();
+  store.clear();
+});
 
 /** Subscribes; the first one opens the stream, and when the last has gone it is closed and what it told forgotten. */
 function subscribe(listener: () => void): () => void {

@@ -37,7 +37,7 @@ export class JobStore {
   readonly #listeners = new Set<() => void>();
   readonly #endListeners = new Set<JobEnded>();
   #snapshot = EMPTY;
-  /** Whether the stream has told what there is; what it tells after that is news. */
+  /** Whether the stream has told all that there is; what it tells after that is news. */
   #primed = false;
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -62,20 +62,21 @@ export class JobStore {
       const arrivals = known?.arrivals ?? arrivalsOf(job);
       const watched = { job, arrivals, samples: samplesOf(job, known?.samples ?? [], nowMs) };
       this.#jobs.set(job.name, watched);
-      // One that nobody knew of, after the first message, is one that began and ended in between.
+      // One that nobody knew of, after the first look, is one that began and ended in between.
       if (isEnded(job) && (known ? !isEnded(known.job) : this.#primed)) ended.push(watched);
     }
-    this.#primed = true;
     this.#publish({ list: this.#sorted(), bytesPerSecond: this.#total() });
     for (const watched of ended) for (const listener of this.#endListeners) listener(watched);
   }
 
   /** Takes the answer to a job's creation, unless the stream was quicker. */
   add(job: Job, nowMs: number): void {
-    if (this.#jobs.has(job.name)) return;
-    const primed = this.#primed;
-    this.apply([job], nowMs);
-    this.#primed = primed;
+    if (!this.#jobs.has(job.name)) this.apply([job], nowMs);
+  }
+
+  /** Notes that the stream has told all that there was; answers to other calls never say that. */
+  caughtUp(): void {
+    this.#primed = true;
   }
 
   /** Forgets a job that is there no more. */

@@ -15,12 +15,25 @@ export interface Pace {
   readonly pausesMs: readonly number[];
   /** A stream that has not said anything for so long is dead: the service speaks at least every 30 s. */
   readonly silenceMs: number;
+  /** A stream that spoke and lived for so long has worked: the pauses start over. */
+  readonly provenMs: number;
 }
 
-export const PACE: Pace = { pausesMs: [250, 1000, 2000, 4000, 8000, 15_000], silenceMs: 60_000 };
+export const PACE: Pace = {
+  pausesMs: [250, 1000, 2000, 4000, 8000, 15_000],
+  silenceMs: 60_000,
+  provenMs: 10_000,
+};
 
 /** Another attempt would be answered alike. */
 const FOR_GOOD = new Set([Code.Unauthenticated, Code.PermissionDenied, Code.Unimplemented]);
+
+/** How a stream ended. */
+interface Ending {
+  /** Whether it worked for a while, and did not break as soon as it was open. */
+  readonly proven: boolean;
+  readonly refused: boolean;
+}
 
 export class JobStream {
   readonly #client: JobClient;
@@ -56,14 +69,14 @@ export class JobStream {
   async #run(signal: AbortSignal): Promise<void> {
     this.#store.setConnection("connecting");
     for (let failures = 0; !signal.aborted; ) {
-      const { heard, refused } = await this.#watch(signal);
+      const { proven, refused } = await this.#watch(signal);
       if (signal.aborted) return;
       if (refused) {
         this.#running = undefined;
         this.#store.setConnection("refused");
         return;
       }
-      failures = heard ? 0 : failures + 1;
+      failures = proven ? 0 : failures + 1;
       // A replica that goes sends its callers away; the first attempt goes to another one, and nobody need know.
       if (failures > 0) this.#store.setConnection("lost");
       await this.#pause(this.#pace.pausesMs[Math.min(failures, this.#pace.pausesMs.length - 1)] ?? 0);
@@ -71,34 +84,47 @@ export class JobStream {
   }
 
   /** Follows one stream to its end. */
-  async #watch(signal: AbortSignal): Promise<{ readonly heard: boolean; readonly refused: boolean }> {
+  async #watch(signal: AbortSignal): Promise<Ending> {
     const attempt = new AbortController();
     const abort = () => attempt.abort();
     signal.addEventListener("abort", abort);
     let silence = setTimeout(abort, this.#pace.silenceMs);
-    let heard = false;
+    let heardAtMs: number | undefined;
+    let news = false;
+    /** The unfinished jobs that the first look has not told of yet; undefined once it is whole. */
+    let untold: Set<string> | undefined;
+    const ending = (refused: boolean): Ending => {
+      const lived = heardAtMs !== undefined && performance.now() - heardAtMs >= this.#pace.provenMs;
+      return { proven: news || lived, refused };
+    };
     try {
       for await (const message of this.#client.watchJobs({}, { signal: attempt.signal })) {
+        if (attempt.signal.aborted) break;
         clearTimeout(silence);
         silence = setTimeout(abort, this.#pace.silenceMs);
-        const before = heard ? [] : this.#store.unfinished();
-        this.#store.apply(message.jobs, Date.now());
-        if (!heard) {
-          heard = true;
+        if (heardAtMs === undefined) {
+          heardAtMs = performance.now();
+          untold = new Set(this.#store.unfinished());
           this.#store.setConnection("live");
-          const told = new Set(message.jobs.map((job) => job.name));
-          void this.#catchUp(
-            before.filter((name) => !told.has(name)),
-            attempt.signal,
-          );
-        }
+        } else if (!untold) news = true;
+        this.#store.apply(message.jobs, Date.now());
+        if (!untold) continue;
+        for (const job of message.jobs) untold.delete(job.name);
+        if (!message.caughtUp) continue;
+        this.#store.caughtUp();
+        void this.#catchUp([...untold], attempt.signal);
+        untold = undefined;
       }
-      return { heard, refused: false };
+      return ending(false);
     } catch (error) {
-      return { heard, refused: FOR_GOOD.has(ConnectError.from(error).code) };
+      const { code } = ConnectError.from(error);
+      // A token may run out while the stream is open: opening it again renews the session, or ends it.
+      const expired = code === Code.Unauthenticated && heardAtMs !== undefined;
+      return ending(FOR_GOOD.has(code) && !expired);
     } finally {
       clearTimeout(silence);
       signal.removeEventListener("abort", abort);
+      abort(); // what is still being asked for, the next stream asks for again
     }
   }
 
@@ -106,8 +132,11 @@ export class JobStream {
   async #catchUp(names: readonly string[], signal: AbortSignal): Promise<void> {
     for (const name of names) {
       try {
-        this.#store.apply([await this.#client.getJob({ name }, { signal })], Date.now());
+        const job = await this.#client.getJob({ name }, { signal });
+        if (signal.aborted) return;
+        this.#store.apply([job], Date.now());
       } catch (error) {
+        if (signal.aborted) return;
         if (ConnectError.from(error).code === Code.NotFound) this.#store.remove(name);
         else return; // the stream will break as well, and the next one catches up
       }

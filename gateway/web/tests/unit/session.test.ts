@@ -1,4 +1,4 @@
-import { createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { JobService } from "../../src/gen/wherry/queue/v1/job_service_pb";
 import { SiteService } from "../../src/gen/wherry/site/v1/site_service_pb";
@@ -6,7 +6,7 @@ import { UserService } from "../../src/gen/wherry/user/v1/user_service_pb";
 import { renewing } from "../../src/renewing";
 import { Session } from "../../src/session";
 import { FakeBrowser } from "../fakes/record";
-import { FakeServices } from "../fakes/services";
+import { FakeServices, refusal } from "../fakes/services";
 
 const MINUTE_MS = 60_000;
 let services: FakeServices;
@@ -225,6 +225,36 @@ describe("renewing", () => {
     expect(second.session.state.kind).toBe("signed-in");
   });
 
+  test("does not wait for hours where this computer's clock was set back since one was sent", async () => {
+    services.signedIn();
+    const { session, sites } = await startedTab();
+    if (!browser.record) throw new Error("no record");
+    browser.record = { ...browser.record, renewalSentMs: Date.now() + 3_600_000 };
+    services.access = undefined;
+    const listed = sites.listSites({});
+    await vi.advanceTimersByTimeAsync(3_000);
+    await expect(listed).resolves.toMatchObject({ sites: [] });
+    expect(session.state.kind).toBe("signed-in");
+  });
+
+  test("leaves nothing open of a stream that is read no further", async () => {
+    const closed = vi.fn();
+    async function* told() {
+      try {
+        yield "one";
+        yield "two";
+      } finally {
+        closed();
+      }
+    }
+    const next = async () => ({ stream: true, message: told() });
+    const request = { stream: true, method: JobService.method.watchJobs, message: (async function* () {})() };
+    const call = renewing({ attempt: (made) => made() })(next as never);
+    const { message } = (await call(request as never)) as unknown as { message: AsyncIterable<string> };
+    for await (const _ of message) break;
+    expect(closed).toHaveBeenCalledOnce();
+  });
+
   test("does not go round in circles where this computer's clock is ahead by hours", async () => {
     services.signedIn();
     services.accessTtlMs = -3_600_000;
@@ -285,7 +315,49 @@ describe("signing in and out", () => {
     const before = session.mark();
     await session.signOut();
     await session.signIn("alice@example.org", "right");
-    expect(await session.recover(before, "SESSION_ENDED")).toBe(true);
+    expect(await session.recover(before, "SESSION_ENDED")).toBe(false);
     expect(session.state.kind).toBe("signed-in");
+  });
+
+  test("a refused call is not repeated under the sign-in that has come meanwhile", async () => {
+    services.signedIn();
+    const [one, two] = [await startedTab(), await startedTab()];
+    let calls = 0;
+    const refused = one.session.attempt(async () => {
+      calls += 1;
+      await two.session.signOut();
+      await two.session.signIn("alice@example.org", "right");
+      throw refusal(Code.Unauthenticated, "TOKEN_INVALID");
+    });
+    await expect(refused).rejects.toThrow();
+    await vi.waitFor(() => expect(one.session.state.kind).toBe("signed-in"));
+    expect(calls).toBe(1);
+    expect(two.session.state.kind).toBe("signed-in");
+  });
+
+  test("a renewal that waited for somebody's sign-in is not made for them, and its call is not repeated", async () => {
+    services.signedIn();
+    const [one, two] = [await startedTab(), await startedTab()];
+    services.access = undefined;
+    services.calls = [];
+    const signingIn = two.session.signIn("alice@example.org", "right");
+    const call = vi.fn(() => Promise.reject(refusal(Code.Unauthenticated, "TOKEN_INVALID")));
+    await expect(one.session.attempt(call)).rejects.toThrow();
+    await signingIn;
+    await vi.waitFor(() => expect(one.session.state.kind).toBe("signed-in"));
+    expect(call).toHaveBeenCalledOnce();
+    expect(services.count("RefreshSession")).toBe(0);
+  });
+
+  test("a question who is there that is overtaken by a sign-in does not sign that one out", async () => {
+    services.signedIn();
+    (await startedTab()).session.stop();
+    const two = await startedTab();
+    vi.advanceTimersByTime(services.accessTtlMs + 1);
+    const signingIn = two.session.signIn("alice@example.org", "right");
+    const one = await startedTab();
+    await signingIn;
+    expect(one.session.state.kind).toBe("signed-in");
+    expect(two.session.state.kind).toBe("signed-in");
   });
 });

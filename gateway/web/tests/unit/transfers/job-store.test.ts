@@ -85,8 +85,17 @@ describe("V13: the end of a job", () => {
 
   test("is told of a job that began and ended between two messages", () => {
     store.apply([], 0);
+    store.caughtUp();
     store.apply([job("a", { state: JobState.SUCCEEDED })], 1);
     expect(ended).toHaveBeenCalledOnce();
+  });
+
+  test("is not told of old jobs where the first look comes in several messages, with answers in between", () => {
+    store.apply([job("a", { state: JobState.SUCCEEDED })], 0);
+    store.add(job("b"), 1);
+    store.apply([job("c", { state: JobState.CANCELLED })], 2);
+    store.apply([job("d", { state: JobState.FAILED })], 3);
+    expect(ended).not.toHaveBeenCalled();
   });
 
   test("concerns the directories that it wrote to, and those within what it copied", () => {

@@ -1,19 +1,34 @@
+import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Job, JobService, JobState } from "../../../src/gen/wherry/queue/v1/job_service_pb";
+import {
+  type Job,
+  JobService,
+  JobState,
+  WatchJobsResponseSchema,
+} from "../../../src/gen/wherry/queue/v1/job_service_pb";
 import { JobStore } from "../../../src/transfers/store";
-import { JobStream } from "../../../src/transfers/stream";
+import { type JobClient, JobStream } from "../../../src/transfers/stream";
 import { job } from "../../fakes/jobs";
 import { refusal } from "../../fakes/services";
 
+interface Said {
+  readonly jobs: Job[];
+  readonly caughtUp: boolean;
+}
+
 /** One stream as the queue sees it: the test sends messages down it, and ends it. */
 class Wire {
-  readonly #queue: (readonly Job[] | ConnectError | undefined)[] = [];
+  readonly #queue: (Said | ConnectError | undefined)[] = [];
   #wake: () => void = () => undefined;
   signal: AbortSignal | undefined;
 
-  send(...jobs: readonly Job[]): void {
-    this.#put(jobs);
+  send(...jobs: Job[]): void {
+    this.#put({ jobs, caughtUp: true });
+  }
+  /** A part of the first look that is not its last. */
+  sendPart(...jobs: Job[]): void {
+    this.#put({ jobs, caughtUp: false });
   }
   break(error: ConnectError): void {
     this.#put(error);
@@ -21,7 +36,7 @@ class Wire {
   end(): void {
     this.#put(undefined);
   }
-  #put(item: readonly Job[] | ConnectError | undefined): void {
+  #put(item: Said | ConnectError | undefined): void {
     this.#queue.push(item);
     this.#wake();
   }
@@ -39,7 +54,7 @@ class Wire {
       const item = this.#queue.shift();
       if (item === undefined) return;
       if (item instanceof ConnectError) throw item;
-      yield { jobs: [...item] };
+      yield item;
     }
   }
 }
@@ -76,7 +91,7 @@ beforeEach(() => {
       },
     }),
   );
-  const pace = { pausesMs: [100, 1000, 5000], silenceMs: 60_000 };
+  const pace = { pausesMs: [100, 1000, 5000], silenceMs: 60_000, provenMs: 10_000 };
   stream = new JobStream(createClient(JobService, transport), store, pace);
 });
 
@@ -112,7 +127,7 @@ describe("V25: the stream of jobs", () => {
   test("is opened again without a word when a service sends its callers elsewhere", async () => {
     const first = await open();
     first.send(job("a"));
-    await pass(0);
+    await pass(10_000);
     first.break(new ConnectError("draining", Code.Unavailable));
     await pass(0);
     expect(store.read().connection).toBe("live");
@@ -131,7 +146,7 @@ describe("V25: the stream of jobs", () => {
       first.break(new ConnectError("x", code));
       await pass(200);
       expect(store.read().connection).toBe("lost");
-      await pass(10_000);
+      await pass(15_000);
       wire(1).send(job("a", { state: JobState.SUCCEEDED }));
       await pass(0);
       expect(store.read().connection).toBe("live");
@@ -142,7 +157,7 @@ describe("V25: the stream of jobs", () => {
   test("is opened again when it ends, and when nothing was heard of it for a minute", async () => {
     const first = await open();
     first.send();
-    await pass(0);
+    await pass(10_000);
     first.end();
     await pass(200);
     wire(1).send();
@@ -156,7 +171,7 @@ describe("V25: the stream of jobs", () => {
   test("asks for jobs that ended while nobody listened and that it no longer speaks of", async () => {
     const first = await open();
     first.send(job("gone"), job("ended"), job("on"));
-    await pass(0);
+    await pass(10_000);
     known.set("jobs/ended", job("ended", { state: JobState.FAILED }));
     first.end();
     await pass(200);
@@ -169,7 +184,7 @@ describe("V25: the stream of jobs", () => {
   test("does not wait out its pause when somebody asks", async () => {
     const first = await open();
     first.send();
-    refusals = Array.from({ length: 2 }, () => new ConnectError("x", Code.Unavailable));
+    refusals = [new ConnectError("x", Code.Unavailable)];
     first.end();
     await pass(4_000);
     expect(wires).toHaveLength(1);
@@ -187,6 +202,105 @@ describe("V25: the stream of jobs", () => {
     stream.tryNow();
     await pass(0);
     expect(wires).toHaveLength(1);
+  });
+
+  test("asks for what is missing only when its first look is whole, however many messages that takes", async () => {
+    const first = await open();
+    first.send(job("a"), job("b"), job("gone"));
+    await pass(10_000);
+    first.end();
+    await pass(200);
+    wire(1).sendPart(job("a"));
+    await pass(0);
+    expect(asked).toEqual([]);
+    wire(1).sendPart();
+    wire(1).send(job("b"));
+    await pass(0);
+    expect(asked).toEqual(["jobs/gone"]);
+  });
+
+  test("tells of no end while its first look is not whole", async () => {
+    const ended = vi.fn();
+    store.onEnded(ended);
+    const first = await open();
+    first.sendPart(job("a", { state: JobState.SUCCEEDED }));
+    first.send(job("b", { state: JobState.SUCCEEDED }));
+    await pass(0);
+    expect(ended).not.toHaveBeenCalled();
+    first.send(job("c", { state: JobState.SUCCEEDED }));
+    await pass(0);
+    expect(ended).toHaveBeenCalledOnce();
+  });
+
+  test("is opened with growing pauses where each one breaks right after its first message", async () => {
+    stream.start();
+    for (let at = 0; at < 60; at++) {
+      await pass(500);
+      const last = wires.at(-1);
+      if (last?.signal?.aborted) continue;
+      last?.send();
+      last?.break(new ConnectError("x", Code.Unavailable));
+    }
+    expect(wires.length).toBeGreaterThan(2);
+    expect(wires.length).toBeLessThan(12);
+    expect(store.read().connection).toBe("lost");
+  });
+
+  test("starts its pauses over once it has told news", async () => {
+    const first = await open();
+    first.send(job("a"));
+    first.send(job("a"));
+    first.break(new ConnectError("x", Code.Unavailable));
+    await pass(200);
+    expect(wires).toHaveLength(2);
+  });
+
+  test("is opened again where its token ran out while it was open", async () => {
+    const first = await open();
+    first.send(job("a"));
+    await pass(0);
+    first.break(refusal(Code.Unauthenticated, "TOKEN_INVALID"));
+    await pass(2_000);
+    expect(wires).toHaveLength(2);
+    wire(1).send(job("a"));
+    await pass(0);
+    expect(store.read().connection).toBe("live");
+  });
+
+  test("ends where its token ran out and the next attempt is refused", async () => {
+    const first = await open();
+    first.send(job("a"));
+    await pass(0);
+    refusals = [refusal(Code.Unauthenticated, "SESSION_ENDED")];
+    first.break(refusal(Code.Unauthenticated, "SESSION_ENDED"));
+    await pass(60_000);
+    expect(wires).toHaveLength(1);
+    expect(store.read().connection).toBe("refused");
+  });
+
+  test.each(["message", "answer"])("writes nothing after it was closed, though a %s comes late", async (late) => {
+    let arrive: () => void = () => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    // What has come already is handed out whatever the signal says.
+    const client = {
+      async *watchJobs() {
+        yield create(WatchJobsResponseSchema, { caughtUp: true });
+        await arrived;
+        if (late === "message") yield create(WatchJobsResponseSchema, { jobs: [job("b")], caughtUp: true });
+      },
+      getJob: () => arrived.then(() => job("a", { state: JobState.SUCCEEDED })),
+    };
+    if (late === "answer") store.add(job("a"), 0);
+    const closing = new JobStream(client as unknown as JobClient, store);
+    closing.start();
+    await pass(0);
+    closing.stop();
+    store.clear();
+    arrive();
+    await pass(1_000);
+    expect(store.read().list).toEqual([]);
   });
 
   test("is closed when nobody looks any more", async () => {
