@@ -215,7 +215,8 @@ parameters.strict_copy = True
 parameters.overwrite = False
 parameters.timeout = 60
 context.filecopy(parameters, source, destination)
-print(context.stat(destination).st_size, context.checksum(source, "ADLER32"), context.checksum(destination, "ADLER32"), flush=True)
+sums = [context.checksum(url, "ADLER32") for url in (source, destination)]
+print(context.stat(destination).st_size, *sums, flush=True)
 os._exit(0)
 """
 
