@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from wherry_deploy.supervise import Program, ProgramFailed, run_to_end, supervise
+from wherry_testing.deployment_processes import is_alive
 
 WITHIN_S = 20.0
 READY = "print('up', flush=True)\n"
@@ -43,17 +44,9 @@ def program(name: str, code: str, *, stage: int = 0, stop_within_s: float = 10) 
     return Program(name, command, stage=stage, ready_line=lambda line: line == "up", stop_within_s=stop_within_s)
 
 
-def exists(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in ("Z", "X")
-
-
 async def until_gone(pid: int) -> None:
     async with asyncio.timeout(WITHIN_S):
-        while exists(pid):  # noqa: ASYNC110  # another process gives us no event
+        while is_alive(pid):  # noqa: ASYNC110  # another process gives us no event
             await asyncio.sleep(0.01)
 
 
@@ -62,8 +55,8 @@ async def test_the_block_begins_when_all_are_ready_and_leaves_nothing_behind() -
     async with supervise([program("one", IDLE), program("two", IDLE)], heard) as running:
         await running.ready(WITHIN_S)
         pids = [running.pid("one"), running.pid("two")]
-        assert all(pid is not None and exists(pid) for pid in pids)
-    assert not any(pid is not None and exists(pid) for pid in pids)
+        assert all(pid is not None and is_alive(pid) for pid in pids)
+    assert not any(pid is not None and is_alive(pid) for pid in pids)
 
 
 async def test_a_probe_is_asked_until_it_says_yes() -> None:
@@ -114,7 +107,7 @@ async def test_one_that_ends_before_it_is_ready_ends_the_block_with_one_line() -
         await block()
     assert str(failed.value) == "bad: ended with status 2 while starting: bad: key x: is wrong"
     assert heard.of("good") in ([], ["up"])
-    assert pid is None or not exists(pid)
+    assert pid is None or not is_alive(pid)
 
 
 async def test_one_that_is_not_ready_in_time_is_named_with_its_last_words() -> None:
@@ -164,7 +157,7 @@ while True: signal.pause()
     async with supervise([program("one", stubborn, stop_within_s=1)], heard) as running:
         await running.ready(WITHIN_S)
         child = int(heard.of("one")[0])
-        assert exists(child)
+        assert is_alive(child)
     assert heard.of("one").count("asked") == 2
     assert "did not end within 1 s; killed" in heard.of("one")[-1]
     await until_gone(child)
@@ -186,7 +179,7 @@ async def test_an_error_of_the_block_is_raised_as_it_is_after_everything_has_end
     with pytest.raises(Mine):
         await block()
     assert pid is not None
-    assert not exists(pid)
+    assert not is_alive(pid)
 
 
 async def test_a_block_that_is_cancelled_leaves_nothing_behind() -> None:
@@ -207,7 +200,7 @@ async def test_a_block_that_is_cancelled_leaves_nothing_behind() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
     assert task.cancelled()
-    assert not exists(pids[0])
+    assert not is_alive(pids[0])
 
 
 async def test_processes_are_not_reached_by_a_ctrl_c_at_our_terminal() -> None:
@@ -242,7 +235,7 @@ asyncio.run(main())
     assert supervisor.stdout is not None
     async with asyncio.timeout(WITHIN_S):
         pid = int(await supervisor.stdout.readline())
-    assert exists(pid)
+    assert is_alive(pid)
     supervisor.kill()
     await supervisor.wait()
     await until_gone(pid)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from wherry_fakes import folder_engine_boot
 from wherry_fakes.worker_access import folder_access, folder_plan, folder_pool
+from wherry_testing.deployment_processes import is_alive
 from wherry_testing.engine_conformance import copy_with, listing, names_in, run
 from wherry_testing.waiting import until
 from wherry_worker.access import EngineFolder, Visit, wipe
@@ -72,13 +73,6 @@ def shown(pid: int, what: str) -> str:
     return Path(f"/proc/{pid}/{what}").read_text()
 
 
-def alive(pid: int) -> bool:
-    try:
-        return shown(pid, "stat").rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 async def test_a_copy_without_progress_is_stopped(pool: EnginePool, plan: Plan) -> None:
     assert await death(pool, plan, "x!stall") == "stalled"
 
@@ -119,9 +113,9 @@ async def test_an_engine_ends_itself_at_its_deadline_when_its_parent_says_nothin
             await anext(messages)
             # From here on the parent's own clock is out of the way: this coroutine does not give it a turn.
             deadline = time.monotonic() + 10
-            while alive(engine.pid) and time.monotonic() < deadline:
+            while is_alive(engine.pid) and time.monotonic() < deadline:
                 os.sched_yield()
-            assert not alive(engine.pid)
+            assert not is_alive(engine.pid)
             with pytest.raises(EngineDied) as died:
                 async for _ in messages:
                     pass
@@ -186,7 +180,7 @@ async def test_a_kill_ends_a_running_copy_at_once_and_another_engine_cleans_up(t
         await task
     assert died.value.cause == "cancelled"
     assert time.monotonic() - started < 1
-    assert not alive(engine.pid)
+    assert not is_alive(engine.pid)
     async with pool.engine(KEY, plan) as other:
         await run(other, RemoveTemporaries("job.1", 1, "/"))
     assert names_in(destination) == []
@@ -220,11 +214,11 @@ asyncio.run(main())
     assert parent.stdout is not None
     engine_pid = next(int(line.split()[1]) for line in parent.stdout if line.startswith(b"pid "))
     await until(lambda: any(folders[1].iterdir()))
-    assert alive(engine_pid)
+    assert is_alive(engine_pid)
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    await until(lambda: not alive(engine_pid))
+    await until(lambda: not is_alive(engine_pid))
 
 
 @pytest.mark.row("S6")
@@ -294,7 +288,7 @@ async def test_idle_engines_end_after_a_while(tmp_path: Path, plan: Plan) -> Non
     async with pool.engine(KEY, plan) as engine:
         assert isinstance(engine, EngineProcess)
     reaping = asyncio.create_task(pool.reap())
-    await until(lambda: not alive(engine.pid))
+    await until(lambda: not is_alive(engine.pid))
     await until(lambda: not any((tmp_path / "engines").iterdir()))
     assert pool.known("users/1", ["sites/a", "sites/b"]) == []
     reaping.cancel()
@@ -308,8 +302,8 @@ async def test_the_engine_idle_longest_gives_way_to_a_new_one(tmp_path: Path, pl
         async with pool.engine(EngineKey(f"users/{user}", "sites/a", "sites/b"), plan) as engine:
             assert isinstance(engine, EngineProcess)
             pids[user] = engine.pid
-    assert not alive(pids["2"])
-    assert alive(pids["1"])
+    assert not is_alive(pids["2"])
+    assert is_alive(pids["1"])
     await pool.close()
 
 
@@ -320,12 +314,12 @@ async def test_sign_out_ends_the_engines_of_that_user_at_that_site(pool: EngineP
     async with pool.engine(other, plan) as kept:
         assert isinstance(kept, EngineProcess)
     await pool.end_sessions("users/1", "sites/b")
-    assert not alive(engine.pid)
-    assert alive(kept.pid)
+    assert not is_alive(engine.pid)
+    assert is_alive(kept.pid)
     async with pool.engine(other, plan) as busy:
         await pool.end_sessions("users/2", "sites/a")
         assert await listing(busy) == []  # what runs goes on
-    assert not alive(kept.pid)
+    assert not is_alive(kept.pid)
 
 
 def noisy_boot(folder: Path) -> Path:
@@ -376,7 +370,7 @@ async def test_an_abandoned_task_ends_its_engine(pool: EnginePool, plan: Plan) -
         assert isinstance(engine, EngineProcess)
         async with aclosing(engine.run(ListDirectory("/"), time.monotonic() + 10)) as messages:
             await anext(messages)
-    assert not alive(engine.pid)
+    assert not is_alive(engine.pid)
 
 
 def test_wiping_what_is_gone_is_no_error(tmp_path: Path) -> None:
