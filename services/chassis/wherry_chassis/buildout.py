@@ -269,13 +269,24 @@ class Retention(_Section):
     """How long things are kept."""
 
     listing_s: Seconds = 300
+    """What listings of directories have found, after their end."""
+    jobs_s: Annotated[float, Field(gt=0, le=3650 * 86400)] = 90 * 86400
+    """Jobs with all that is known of them, after their end."""
+    audit_s: Annotated[float, Field(gt=0, le=3650 * 86400)] = 365 * 86400
+    """What operators have done to the queue."""
 
 
 class Limits(_Section):
-    """Bounds for everybody; null is none."""
+    """How many bulk tasks run at once where an operator has set nothing else; null is as many as there are places."""
 
     link_tasks: int | None = Field(default=None, ge=1)
-    """Tasks that run at once on one link."""
+    """On one link."""
+    site_out_tasks: int | None = Field(default=None, ge=1)
+    """That read at one site."""
+    site_in_tasks: int | None = Field(default=None, ge=1)
+    """That write at one site."""
+    user_tasks: int | None = Field(default=None, ge=1)
+    """Of one user."""
 
 
 class Logging(_Section):

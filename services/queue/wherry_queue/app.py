@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 from wherry.queue.v1 import (
     file_service_pb2,
@@ -21,14 +23,20 @@ from wherry_chassis.sql import Database
 from wherry_chassis.tls import ServiceChannels
 from wherry_chassis.tokens import RemoteKeys, TokenVerifier
 
+from wherry_queue.bulletin import Bulletin
 from wherry_queue.dispatching import Dispatcher, LeaseTerms
 from wherry_queue.hub import Hub
 from wherry_queue.progress import ProgressBoard
 from wherry_queue.servicer.files import FileServicer
 from wherry_queue.servicer.jobs import JobServicer
 from wherry_queue.servicer.leases import LeaseKeyServicer, LeaseServicer
+from wherry_queue.session_follower import follow_sessions
 from wherry_queue.settling import RetryPolicy
+from wherry_queue.sign_in_checking import SignInChecker
 from wherry_queue.site_client import GrpcSiteDirectory
+from wherry_queue.store import sign_ins
+from wherry_queue.store.limits import Defaults
+from wherry_queue.store.deletion import forget_user
 
 
 def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # replicas differ by their row, not by their index
@@ -50,10 +58,10 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
         revocations=revocations,
     )
     lease = buildout.lease
-    hub, progress = Hub(), ProgressBoard()
-    terms = LeaseTerms(lease.ttl_s, lease.heartbeat_s, buildout.retention.listing_s)
-    dispatcher = Dispatcher(database, hub, progress, terms)
+    hub, progress, bulletin = Hub(), ProgressBoard(), Bulletin(database)
+    dispatcher = Dispatcher(database, bulletin, progress, _terms(buildout))
     directory = GrpcSiteDirectory(site_channels)
+    checker = SignInChecker(database, sign_ins, directory, dispatcher.signed)
     policy = RetryPolicy(lease.attempts, lease.back_off_s)
 
     def register(server: grpc.aio.Server) -> None:
@@ -63,9 +71,17 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
             database, dispatcher, hub, directory, wait_s=lease.listing_wait_s, heartbeat_s=section.heartbeat_s
         )
         file_service_pb2_grpc.add_FileServiceServicer_to_server(listings, server)
-        leases = LeaseServicer(database, dispatcher, hub, progress, policy, stream_max_age_s=lease.stream_max_age_s)
+        leases = LeaseServicer(
+            database, dispatcher, progress, policy, checker.ask, stream_max_age_s=lease.stream_max_age_s
+        )
         lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(leases, server)
         lease_service_pb2_grpc.add_LeaseKeyServiceServicer_to_server(LeaseKeyServicer(database), server)
+
+    async def forget(users: Sequence[str]) -> None:
+        for user in users:
+            jobs = await database.write(forget_user, user)
+            dispatcher.stop(dict.fromkeys(jobs, "JOB_CANCELLED"))
+            hub.notify(jobs)
 
     def end_streams() -> None:
         dispatcher.drain()
@@ -85,8 +101,24 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
             dispatcher.run,
             dispatcher.maintain,
             dispatcher.fold_progress,
-            lambda: follow(user_channels, revocations),
+            dispatcher.stop_held,
+            bulletin.run,
+            checker.run,
+            lambda: follow_sessions(site_channels, database, sign_ins, dispatcher.signed),
+            lambda: follow(user_channels, revocations, forget),
         ],
         before_stop=end_streams,
-        close=[dispatcher.retire, user_channels.close, site_channels.close],
+        close=[dispatcher.retire, bulletin.close, user_channels.close, site_channels.close],
+    )
+
+
+def _terms(buildout: Buildout) -> LeaseTerms:
+    lease, kept, limits = buildout.lease, buildout.retention, buildout.limits
+    return LeaseTerms(
+        lease.ttl_s,
+        lease.heartbeat_s,
+        kept.listing_s,
+        kept.jobs_s,
+        kept.audit_s,
+        Defaults(limits.user_tasks, limits.site_out_tasks, limits.site_in_tasks, limits.link_tasks),
     )

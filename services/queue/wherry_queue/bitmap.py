@@ -13,6 +13,14 @@ def union(first: bytes | None, second: bytes | None, extra: Iterable[int] = ()) 
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 
+def without(bitmap: bytes | None, indices: Iterable[int]) -> bytes:
+    """Returns the entries of a bitmap except those of `indices`."""
+    bits = int.from_bytes(bitmap or b"", "little")
+    for index in indices:
+        bits &= ~(1 << index)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
 def contains(bitmap: bytes | None, index: int) -> bool:
     """Tells whether an entry's bit is set."""
     return bool(int.from_bytes(bitmap or b"", "little") >> index & 1)

@@ -11,26 +11,30 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.engine import Connection
 from wherry_chassis.errors import DatabaseUnavailable
 from wherry_chassis.logging import logger
 from wherry_chassis.sql import Database, database_now_ms
 
-from wherry_queue.hub import Hub
+from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.lease_tokens import LeaseTokenSigner
 from wherry_queue.progress import ProgressBoard
+from wherry_queue.sign_ins import SignInNews
 from wherry_queue.states import WorkClass
-from wherry_queue.store import control, lanes, leases
+from wherry_queue.store import control, lanes, leases, moving, replicas, retention, sign_ins
 from wherry_queue.store.leases import LeasedTask
+from wherry_queue.store.limits import Defaults
 from wherry_queue.workers import GivenLease, Held, Ref, WorkerStream
 
 _BATCH = 500
 _POLL_S = 1.0
 """NOTIFY and wake-ups are only hints; a slow look is the truth."""
-_CANCEL_MEMORY_S = 120.0
+_STOP_MEMORY_S = 30.0
+"""Longer than it takes to lease a task and hand it out."""
 _KEY_LIFETIME_S = 86_400.0
 _SWEEP_S = 10.0
 
@@ -42,6 +46,9 @@ class LeaseTerms:
     ttl_s: float
     heartbeat_s: float
     listing_retention_s: float
+    job_retention_s: float = 90 * 86400.0
+    audit_retention_s: float = 365 * 86400.0
+    limits: Defaults = Defaults()
 
 
 class Dispatcher:
@@ -50,14 +57,14 @@ class Dispatcher:
     def __init__(
         self,
         database: Database,
-        hub: Hub,
+        bulletin: Bulletin,
         progress: ProgressBoard,
         terms: LeaseTerms,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._hub = hub
+        self._bulletin = bulletin
         self._progress = progress
         self.terms = terms
         self._clock = clock
@@ -67,11 +74,15 @@ class Dispatcher:
         self._renewed_s = float("-inf")
         self._workers: set[WorkerStream] = set()
         self._lost: dict[int, Held] = {}
-        self._cancelled: dict[int, float] = {}
+        self._stopped: dict[int, tuple[float, str]] = {}
         self._in_doubt = False
         self._stray: dict[Ref, float] = {}
         self._news = asyncio.Event()
         self._swept_s = float("-inf")
+        self._held: set[int] = set()
+        self._held_news = asyncio.Event()
+        bulletin.subscribe(Topic.READY, lambda _items: self.wake())
+        bulletin.subscribe(Topic.HELD, self._note_held)
 
     # --- what servicers tell it -------------------------------------------------------------------------------------
 
@@ -105,9 +116,7 @@ class Dispatcher:
         self.heard(worker)
         self._workers.add(worker)
         self._renew(worker, list(worker.held.values()), deadline_s)
-        for task in adopted:
-            if task.job_id in self._cancelled:
-                worker.stop(task, "JOB_CANCELLED")
+        await self._stop_held([task.job_id for task in adopted])
         logger().info("worker_joined", worker=worker.name, adopted=len(adopted), brought=len(held))
         self.wake()
         kept = {(task.task_id, task.fence) for task in adopted}
@@ -161,13 +170,37 @@ class Dispatcher:
             del self._lost[ref[0]]
         self.wake()
 
-    def stop_job(self, job_id: int) -> None:
-        """Sends word to stop to whoever runs a task of a job, now or in a lease that is being given out."""
-        self._cancelled[job_id] = self._clock()
+    def ready(self) -> None:
+        """Says to all replicas that there is something to lease; this one may have no worker with room for it."""
+        self._bulletin.say(Topic.READY)
+
+    def changed(self, job_ids: Iterable[int]) -> None:
+        """Says to all replicas that something has happened to jobs: who watches them looks."""
+        self._bulletin.say(Topic.JOBS, list(job_ids))
+
+    def held(self, job_ids: Iterable[int]) -> None:
+        """Says to all replicas that jobs were cancelled or held, or go on: they look what of them has to stop."""
+        ids = list(job_ids)
+        if ids:
+            self._bulletin.say(Topic.HELD, ids)
+            self.changed(ids)
+
+    def signed(self, news: SignInNews) -> None:
+        """Takes news of sign-ins, after they were written: what was parked has to stop, what was opened may go."""
+        self.held(news.closed)
+        if news.opened:
+            self.changed(news.opened)
+            self.ready()
+
+    def stop(self, reasons: Mapping[int, str]) -> None:
+        """Sends word to stop to whoever runs tasks of jobs, by reason, now or in leases that are being given out."""
+        now_s = self._clock()
+        for job_id, reason in reasons.items():
+            self._stopped[job_id] = (now_s, reason)
         for worker in self._workers:
             for held in worker.held.values():
-                if held.task.job_id == job_id:
-                    worker.stop(held.task, "JOB_CANCELLED")
+                if reason := reasons.get(held.task.job_id, ""):
+                    worker.stop(held.task, reason)
 
     def drain(self) -> None:
         """Asks all workers to go on elsewhere: this replica ends."""
@@ -208,17 +241,29 @@ class Dispatcher:
                 continue
             rows = [(job_id, moving, rate) for job_id, (moving, rate) in folded.items()]
             try:
-                await self._database.write(control.write_progress, self._replica_id, rows)
+                await self._database.write(moving.write_progress, self._replica_id, rows)
             except DatabaseUnavailable:
                 continue
-            self._hub.notify(folded)
+            self.changed(folded)
+
+    async def stop_held(self) -> None:
+        """Stops for ever what jobs run here that were cancelled or held, wherever that was said."""
+        while True:
+            await self._held_news.wait()
+            self._held_news.clear()
+            held, self._held = self._held, set()
+            try:
+                await self._stop_held(held)
+            except DatabaseUnavailable:
+                logger().warning("stopping_interrupted")  # maintenance finds them
+            self.wake()  # or they go on
 
     async def retire(self) -> None:
         """Gives the replica's row up at the end of the process."""
         if self._replica_id is not None:
             replica_id = self._replica_id
             with contextlib.suppress(DatabaseUnavailable):
-                await self._database.write(control.retire_replica, replica_id)
+                await self._database.write(replicas.retire_replica, replica_id)
 
     async def _round(self) -> float:
         """Releases what is due and leases what there is room for; returns when to look again, in seconds."""
@@ -227,15 +272,15 @@ class Dispatcher:
         await self._database.write(_release_due)
         for work_class in (WorkClass.INTERACTIVE, WorkClass.BULK):
             while want := min(sum(worker.room(work_class) for worker in self._workers), _BATCH):
-                replica_id = self._require_replica()
-                taken = await self._database.write(leases.lease, replica_id, work_class, want)
-                await self._hand_out(taken)
+                replica_id, began_s = self._require_replica(), self._clock()
+                taken = await self._database.write(leases.lease, replica_id, work_class, want, self.terms.limits)
+                await self._hand_out(taken, began_s)
                 if len(taken) < want:
                     break
         next_ms = await self._database.read(_due_in_ms)
         return _POLL_S if next_ms is None else max(min(next_ms / 1000, _POLL_S), 0.005)
 
-    async def _hand_out(self, taken: Sequence[LeasedTask]) -> None:
+    async def _hand_out(self, taken: Sequence[LeasedTask], began_s: float) -> None:
         deadline_s = self._clock() + self.terms.ttl_s
         unwanted: list[LeasedTask] = []
         chosen: dict[WorkerStream, list[LeasedTask]] = {}
@@ -252,13 +297,14 @@ class Dispatcher:
                 continue
             for task in tasks:
                 worker.give(self._sign(worker, task, self.terms.ttl_s), deadline_s)
-                if task.job_id in self._cancelled:
-                    worker.stop(task, "JOB_CANCELLED")
+                stopped_s, reason = self._stopped.get(task.job_id, (float("-inf"), ""))
+                if stopped_s >= began_s:
+                    worker.stop(task, reason)
         if unwanted:
             replica_id = self._require_replica()
             refs = [(task.task_id, task.fence) for task in unwanted]
             await self._database.write(leases.requeue, replica_id, refs, given=False)
-        self._hub.notify({task.job_id for task in taken})
+        self.changed({task.job_id for task in taken})
 
     def _choose(self, task: LeasedTask, chosen: Mapping[WorkerStream, Sequence[LeasedTask]]) -> WorkerStream | None:
         """Returns the worker with the most room, what is chosen for it already counted; ties by chance."""
@@ -318,10 +364,10 @@ class Dispatcher:
         if now_s - self._key_made_s > _KEY_LIFETIME_S / 2:
             signer = LeaseTokenSigner()
             lifetime_ms = int(_KEY_LIFETIME_S * 1000)
-            await self._database.write(control.publish_key, signer.kid, signer.public_key, lifetime_ms)
+            await self._database.write(replicas.publish_key, signer.kid, signer.public_key, lifetime_ms)
             self._signer, self._key_made_s = signer, now_s
         ttl_ms, replica_id = int(self.terms.ttl_s * 1000), self._replica_id
-        self._replica_id = await self._database.write(control.renew_replica, replica_id, ttl_ms)
+        self._replica_id = await self._database.write(replicas.renew_replica, replica_id, ttl_ms)
         if replica_id is not None and self._replica_id != replica_id:
             logger().error("replica_row_lost", old=replica_id, new=self._replica_id)
         self._renewed_s = now_s
@@ -340,16 +386,31 @@ class Dispatcher:
                 continue
             held = worker.held.values()
             self._renew(worker, [h for h in held if h.deadline_s < min(deadline_s, renew_below_s)], deadline_s)
-        for job_id in await self._database.read(leases.cancelled_on, self._require_replica()):
-            if job_id not in self._cancelled:
-                self.stop_job(job_id)  # cancelled at another replica, or before this one began
+        self._stop_again(await self._database.read(leases.to_stop, self._require_replica()))
         if self._in_doubt:
             await self._settle_doubt()
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
-        self._cancelled = {job: at for job, at in self._cancelled.items() if now_s - at < _CANCEL_MEMORY_S}
+        self._stopped = {job: stop for job, stop in self._stopped.items() if now_s - stop[0] < _STOP_MEMORY_S}
         if now_s - self._swept_s > min(_SWEEP_S, self.terms.ttl_s):
             self._swept_s = now_s
             await self._sweep()
+
+    def _note_held(self, job_ids: Sequence[Any]) -> None:
+        self._held.update(job_ids)
+        self._held_news.set()
+
+    async def _stop_held(self, job_ids: Collection[int]) -> None:
+        """Looks up which of the jobs shall not run, and stops what runs of them here."""
+        if job_ids:
+            self.stop(await self._database.read(leases.reasons_to_stop, list(job_ids)))
+
+    def _stop_again(self, reasons: Mapping[int, str]) -> None:
+        """Stops what runs here and shall not, as the database has it; what has been told so already is not again."""
+        for worker in self._workers:
+            for held in worker.held.values():
+                reason = reasons.get(held.task.job_id, "")
+                if reason and worker.stopped.get(held.task.task_id) != (held.task.fence, reason):
+                    worker.stop(held.task, reason)
 
     async def _take_back(self, lapsed: Sequence[Held]) -> None:
         if not lapsed:
@@ -362,7 +423,7 @@ class Dispatcher:
             self._progress.ended(held.task.job_id, held.task.task_id, 0)
         logger().warning("leases_lapsed", count=len(lapsed))
         await self.open_phases(jobs)
-        self._hub.notify(jobs)
+        self.changed(jobs)
         self.wake()
 
     async def _settle_doubt(self) -> None:
@@ -386,35 +447,39 @@ class Dispatcher:
         if stray:
             jobs = await self._database.write(leases.requeue, replica_id, stray, given=False)
             logger().warning("leases_of_nobody", count=len(stray))
-            self._hub.notify(jobs)
+            self.changed(jobs)
             self.wake()
         self._in_doubt = bool(unknown)
 
     async def _sweep(self) -> None:
         grace_ms = int(self.terms.ttl_s * 1000)
-        for dead in await self._database.read(control.dead_replicas, grace_ms):
+        for dead in await self._database.read(replicas.dead_replicas, grace_ms):
             refs = await self._database.read(leases.running_on, dead)
             if refs:
                 jobs = await self._database.write(leases.requeue, dead, refs)
                 logger().warning("replica_reaped", replica=dead, leases=len(refs))
                 await self.open_phases(jobs)
-                self._hub.notify(jobs)
+                self.changed(jobs)
                 self.wake()
-            await self._database.write(control.forget_replica, dead)
+            await self._database.write(replicas.forget_replica, dead)
         await self._settle_doubt()
+        news = await self._database.write(sign_ins.expire)
+        self.signed(news)
         for job_id in await self._database.read(control.half_cancelled):
-            await self._database.write(control.end_waiting, job_id)
-            self._hub.notify([job_id])
+            await self._database.write(control.cancel_job, job_id)
+            self.changed([job_id])
         stalled = await self._database.read(lanes.stalled_jobs)
         await self.open_phases(stalled)
         age_ms = int(self.terms.listing_retention_s * 1000)
-        await self._database.write(control.sweep_listings, age_ms)
+        await self._database.write(retention.sweep_listings, age_ms)
+        await self._database.write(retention.sweep_jobs, int(self.terms.job_retention_s * 1000))
+        await self._database.write(retention.sweep_audit, int(self.terms.audit_retention_s * 1000))
 
     async def open_phases(self, job_ids: Iterable[int]) -> None:
         """Opens the next phase of jobs whose current one has ended. Its own transaction: it locks lanes."""
         for job_id in job_ids:
             if await self._database.write(lanes.open_next_phase, job_id):
-                self.wake()
+                self.ready()
 
 
 def _release_due(connection: Connection) -> int:

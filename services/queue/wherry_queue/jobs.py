@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
@@ -20,6 +20,27 @@ class JobNotFound(DomainError):
 
     kind = Kind.NOT_FOUND
     reason = "JOB_NOT_FOUND"
+
+
+class JobEnded(DomainError):
+    """The job {job} has ended; there is nothing of it left to stop or to start."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "JOB_ENDED"
+
+
+class JobNotEnded(DomainError):
+    """The job {job} has not ended yet; cancel it or wait, then retry what is left."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "JOB_NOT_ENDED"
+
+
+class NothingToRetry(DomainError):
+    """Nothing of the job {job} has failed or was left undone."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "NOTHING_TO_RETRY"
 
 
 class TaskNotFound(DomainError):
@@ -65,6 +86,8 @@ class NewJob:
         request_id: makes the creation idempotent; None: no protection.
         specification: the contract's message, serialized.
         recursive: for MAKE_DIRECTORY: with parents.
+        item_count: items or targets that it names.
+        sessions: when the user's sessions end, by site, in milliseconds since the epoch.
     """
 
     user: str
@@ -78,6 +101,8 @@ class NewJob:
     priority: int = 5
     recursive: bool = False
     overwrite: int = 1
+    item_count: int = 1
+    sessions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,23 +27,38 @@ class User(Base):
     """A user who has or had work here, with their place in the fair share."""
 
     __tablename__ = "queue_user"
+    __table_args__ = (
+        sa.Index("user_active_interactive", "vtime", "id",
+                 postgresql_where=sa.text("active_interactive > 0"), sqlite_where=sa.text("active_interactive > 0")),
+        sa.Index("user_active_bulk", "vtime", "id",
+                 postgresql_where=sa.text("active_bulk > 0"), sqlite_where=sa.text("active_bulk > 0")),
+        {"postgresql_with": {"fillfactor": 50}},
+    )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200), unique=True)
     vtime: Mapped[float] = mapped_column(sa.Double, default=0.0)
     """Work done so far divided by weight, never behind the least of the active users'."""
     weight: Mapped[float] = mapped_column(sa.Double, default=1.0)
-    active_lanes: Mapped[int] = mapped_column(default=0)
-    """Lanes with something pending."""
+    active_interactive: Mapped[int] = mapped_column(default=0)
+    """Interactive lanes that are not held and have something pending."""
+    active_bulk: Mapped[int] = mapped_column(default=0)
+    """The same of bulk lanes."""
+    cap: Mapped[int | None]
+    """How many bulk tasks may run at once; null: as in the buildout; below 0: no limit."""
+    inflight: Mapped[int] = mapped_column(default=0)
+    """Bulk tasks that run and are counted; see `Task.counted`."""
 
 
 class Site(Base):
-    """A site that work has named, with its limits (null: none)."""
+    """A site that work has named, with its limits; they and what is counted against them are as a user's."""
 
     __tablename__ = "site"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(100), unique=True)
     cap_in: Mapped[int | None]
+    inflight_in: Mapped[int] = mapped_column(default=0)
     cap_out: Mapped[int | None]
+    inflight_out: Mapped[int] = mapped_column(default=0)
 
 
 class Link(Base):
@@ -55,8 +70,29 @@ class Link(Base):
     source_id: Mapped[int] = mapped_column(sa.ForeignKey("site.id"))
     destination_id: Mapped[int] = mapped_column(sa.ForeignKey("site.id"))
     cap: Mapped[int | None]
-    """How many bulk tasks may run at once."""
+    """As a user's."""
     inflight: Mapped[int] = mapped_column(default=0)
+    bytes_per_second: Mapped[float | None] = mapped_column(sa.Double)
+    """What one task on this link has lately moved; null: nothing is known."""
+
+
+class SignIn(Base):
+    """What is known of a user's session at a site. The site service is the truth; this is what it last said."""
+
+    __tablename__ = "sign_in"
+    __table_args__ = (sa.Index("sign_in_end", "until_ms"),)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("queue_user.id"), primary_key=True)
+    site_id: Mapped[int] = mapped_column(sa.ForeignKey("site.id"), primary_key=True)
+    until_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    """When the session ends or ended; 0: there is none."""
+
+
+class Follower(Base):
+    """How far this service has followed a feed of another; all replicas together."""
+
+    __tablename__ = "follower"
+    feed: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    cursor: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class Job(Base):
@@ -68,6 +104,10 @@ class Job(Base):
         sa.Index("job_of_user", "user_id", "work_class", "id"),
         sa.Index("job_open", "user_id", "work_class", "id",
                  postgresql_where=sa.text("ended_ms is null"), sqlite_where=sa.text("ended_ms is null")),
+        sa.Index("job_open_of_link", "link_id",
+                 postgresql_where=sa.text("ended_ms is null"), sqlite_where=sa.text("ended_ms is null")),
+        sa.Index("job_held", "user_id", postgresql_where=sa.text("ended_ms is null and hold <> 0"),
+                 sqlite_where=sa.text("ended_ms is null and hold <> 0")),
         sa.Index("job_ended", "ended_ms",
                  postgresql_where=sa.text("ended_ms is not null"), sqlite_where=sa.text("ended_ms is not null")),
         sa.Index("job_stalled", "phase_open", postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
@@ -86,7 +126,12 @@ class Job(Base):
     recursive: Mapped[bool]
     overwrite: Mapped[int] = mapped_column(sa.SmallInteger, default=1)
     cancelled: Mapped[bool] = mapped_column(default=False)
-    sign_in_needed: Mapped[bool] = mapped_column(default=False)
+    hold: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
+    """Why its lanes are held, as `Lane.hold`."""
+    item_count: Mapped[int] = mapped_column(sa.BigInteger, default=1)
+    """Items or targets of its specification, which may show only some."""
+    summary: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    """The specification with the first few of its items; null: it has no more than those. What lists show."""
     phase: Mapped[int] = mapped_column(default=0)
     phase_open: Mapped[int] = mapped_column(default=0)
     """Tasks, of the phases opened so far, that have not ended; 0 with `tasks_open` > 0: open the next."""
@@ -116,9 +161,9 @@ class Lane(Base):
 
     __tablename__ = "lane"
     __table_args__ = (
-        sa.Index("lane_waiting", "work_class", "user_id", "priority", "id",
-                 postgresql_where=sa.text("pending > 0 and runnable"),
-                 sqlite_where=sa.text("pending > 0 and runnable")),
+        sa.Index("lane_waiting", "user_id", "work_class", "rank", "id",
+                 postgresql_where=sa.text("pending > 0 and hold = 0"),
+                 sqlite_where=sa.text("pending > 0 and hold = 0")),
         {"postgresql_with": {"fillfactor": 50}},
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -127,7 +172,10 @@ class Lane(Base):
     link_id: Mapped[int] = mapped_column(sa.ForeignKey("link.id"))
     work_class: Mapped[int] = mapped_column(sa.SmallInteger)
     priority: Mapped[int] = mapped_column(sa.SmallInteger)
-    runnable: Mapped[bool] = mapped_column(default=True)
+    rank: Mapped[float] = mapped_column(sa.Double)
+    """The order among its user's lanes, least first; see `fairness.rank`."""
+    hold: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
+    """Why nothing of it may be leased, as `states.Hold`; 0: it may."""
     pending: Mapped[int] = mapped_column(default=0)
     """Tasks of this lane that are READY."""
     head: Mapped[int] = mapped_column(sa.BigInteger, default=0)
@@ -161,7 +209,9 @@ class Task(Base):
     source_path: Mapped[bytes] = mapped_column(sa.LargeBinary)
     destination_path: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
     payload: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
-    """A chunk's entries, packed; the queue never opens it."""
+    """A chunk's entries, packed; only the servicer opens it, when a reader asks for a job's files."""
+    below: Mapped[bool] = mapped_column(default=False)
+    """Whether a chunk's entries may lie below its directories, so that its worker makes their parents."""
     entry_count: Mapped[int] = mapped_column(default=0)
     total_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     settled: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
@@ -184,6 +234,10 @@ class Task(Base):
     replica_id: Mapped[int | None] = mapped_column(Id)
     thumbprint: Mapped[str | None] = mapped_column(sa.String(64))
     """SHA-256 of the certificate of the worker that has the lease: nobody else's word about it counts."""
+    counted: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
+    """Against which limits it is counted while it runs, as `states.Counted`: exactly these get their place back."""
+    refused_until_ms: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """The end of the session that was too short for it: it is not refused for the same one twice."""
     not_before_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     failure: Mapped[dict[str, object] | None] = mapped_column(Json)
 
@@ -209,7 +263,10 @@ class EntryFailure(Base):
     """An entry that failed for good."""
 
     __tablename__ = "failure"
-    __table_args__ = (sa.Index("failure_of_job", "job_id", "id"),)
+    __table_args__ = (
+        sa.Index("failure_of_job", "job_id", "id"),
+        sa.Index("failure_by_task", "job_id", "task_id"),
+    )
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"))
     task_id: Mapped[int] = mapped_column(sa.ForeignKey("task.id"), index=True)
@@ -217,6 +274,26 @@ class EntryFailure(Base):
     path: Mapped[bytes] = mapped_column(sa.LargeBinary)
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     failure: Mapped[dict[str, object]] = mapped_column(Json)
+
+
+class StagedCopy(Base):
+    """A copy of many files whose stream has not come to its end yet; nobody sees it, and nothing of it is work."""
+
+    __tablename__ = "staged_copy"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    added_ms: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+    """When something was last added to it."""
+
+
+class StagedChunk(Base):
+    """Files of such a copy, packed as a task has them."""
+
+    __tablename__ = "staged_chunk"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    copy_id: Mapped[int] = mapped_column(sa.ForeignKey("staged_copy.id"), index=True)
+    payload: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    entry_count: Mapped[int]
+    total_bytes: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class ListingChunk(Base):
@@ -235,6 +312,7 @@ class JobProgress(Base):
     job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"), primary_key=True)
     replica_id: Mapped[int] = mapped_column(Id, primary_key=True)
     bytes_moving: Mapped[int] = mapped_column(sa.BigInteger)
+    files_moving: Mapped[int] = mapped_column(default=0)
     bytes_per_second: Mapped[float] = mapped_column(sa.Double)
     measured_ms: Mapped[int] = mapped_column(sa.BigInteger)
 
@@ -245,6 +323,48 @@ class Replica(Base):
     __tablename__ = "replica"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     until_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    version: Mapped[str] = mapped_column(sa.String(100), default="")
+    started_ms: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    draining: Mapped[bool] = mapped_column(default=False)
+
+
+class Worker(Base):
+    """A worker with an open stream, as its replica wrote it down some seconds ago. Operators read it; leases do not."""
+
+    __tablename__ = "worker"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(200), index=True)
+    replica_id: Mapped[int] = mapped_column(Id, index=True)
+    version: Mapped[str] = mapped_column(sa.String(100), default="")
+    connected_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    heard_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    interactive_places: Mapped[int] = mapped_column(default=0)
+    bulk_places: Mapped[int] = mapped_column(default=0)
+    held: Mapped[int] = mapped_column(default=0)
+    draining: Mapped[bool] = mapped_column(default=False)
+
+
+class Ban(Base):
+    """A user or a site of which no work is done."""
+
+    __tablename__ = "ban"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subject: Mapped[str] = mapped_column(sa.String(200), unique=True)
+    reason: Mapped[str] = mapped_column(sa.String(500))
+    created_ms: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class AuditEntry(Base):
+    """Something that an operator has done."""
+
+    __tablename__ = "audit"
+    __table_args__ = (sa.Index("audit_time", "at_ms"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    actor: Mapped[str] = mapped_column(sa.String(500))
+    act: Mapped[str] = mapped_column(sa.String(50))
+    subject: Mapped[str] = mapped_column(sa.String(500))
+    details: Mapped[str] = mapped_column(sa.Text, default="")
 
 
 class SigningKey(Base):

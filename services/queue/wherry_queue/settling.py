@@ -14,7 +14,7 @@ MAX_LAPSES = 10
 """A task whose workers keep dying is given up: it may be what kills them."""
 SIGN_IN_REASON = "SITE_SESSION_EXPIRED"
 SIGN_IN_LOOK_S = 5.0
-"""How long a task whose user has to sign in rests before it is tried again; at once would be a busy loop."""
+"""How long a task whose user has to sign in rests before it can be tried again: by then its lane is held."""
 STOPPED_REST_S = 1.0
 """How long a task rests that its worker stopped without being asked to."""
 NEVER_RETRIED = frozenset({TaskKind.LIST})
@@ -62,6 +62,7 @@ class Settlement:
         retry_after_s: for RETURNED.
         worker: whose word it is, by name.
         thumbprint: of that worker's certificate.
+        sign_in_site: for RETURNED because a session has ended: at which site.
     """
 
     task_id: int
@@ -77,6 +78,14 @@ class Settlement:
     log: str = ""
     worker: str = ""
     thumbprint: str | None = None
+    sign_in_site: str = ""
+
+    @property
+    def signed_out(self) -> bool:
+        """Whether the attempt ended because its user's session at a site has."""
+        return (
+            self.outcome is Outcome.RETURNED and self.failure is not None and self.failure.reason == SIGN_IN_REASON
+        )
 
 
 class TaskFacts(Protocol):
@@ -128,7 +137,6 @@ class Decision:
     Attributes:
         delay_s: for DELAYED: when it may run again.
         tries: attempts that failed and counted, from now on.
-        sign_in_needed: whether the task waits for its user to sign in; None: as before.
     """
 
     state: TaskState
@@ -143,7 +151,6 @@ class Decision:
     directories_failed: int = 0
     failures: Sequence[FailedEntry] = ()
     failure: Failure | None = None
-    sign_in_needed: bool | None = None
     task_failed: bool = field(default=False)
 
 
@@ -160,7 +167,7 @@ def decide(task: TaskFacts, settlement: Settlement, *, job_cancelled: bool, poli
             return _completed_chunk(task, settlement, kept, job_cancelled=job_cancelled, policy=policy)
         case Outcome.COMPLETED:
             done = 1 if task.kind in DIRECTORY_WORK else 0
-            return replace(kept, state=TaskState.SUCCEEDED, directories_done=done, sign_in_needed=False)
+            return replace(kept, state=TaskState.SUCCEEDED, directories_done=done)
         case Outcome.FAILED:
             failure = settlement.failure or Failure("UNKNOWN", "the worker did not say why")
             return _failed(task, failure, kept, job_cancelled=job_cancelled, policy=policy)
@@ -170,17 +177,14 @@ def decide(task: TaskFacts, settlement: Settlement, *, job_cancelled: bool, poli
             if task.kind in NEVER_RETRIED:
                 failure = settlement.failure or Failure("LISTING_STOPPED", "the listing was stopped")
                 return replace(kept, state=TaskState.FAILED, failure=failure, task_failed=True)
-            signed_out = settlement.failure is not None and settlement.failure.reason == SIGN_IN_REASON
-            rest_s = (
-                SIGN_IN_LOOK_S if signed_out else STOPPED_REST_S if settlement.outcome is Outcome.CANCELLED else 0.0
-            )
+            stopped = settlement.outcome is Outcome.CANCELLED
+            rest_s = SIGN_IN_LOOK_S if settlement.signed_out else STOPPED_REST_S if stopped else 0.0
             return replace(
                 kept,
                 state=TaskState.DELAYED,
                 delay_s=max(settlement.retry_after_s, rest_s),
                 tries=task.tries,
                 failure=settlement.failure,
-                sign_in_needed=signed_out or None,
             )
 
 
@@ -229,7 +233,6 @@ def _completed_chunk(
         files_failed=len(final),
         bytes_failed=sum(entry.size_bytes for entry in final),
         failure=final[0].failure if final else (fresh[0].failure if fresh else None),
-        sign_in_needed=False,
     )
     if bitmap.count(settled) >= task.entry_count:
         failed = bool(final) or task.files_failed > 0

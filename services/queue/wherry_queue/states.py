@@ -49,6 +49,47 @@ class TaskState(enum.IntEnum):
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
 
 
+class Hold(enum.IntFlag):
+    """Why nothing of a lane may be leased; it may again when all of these have gone."""
+
+    PAUSED = 1
+    """Its owner has said so."""
+    CANCELLED = 2
+    """It never may again, unless it is retried."""
+    SOURCE_SIGN_IN = 4
+    """Its owner is not signed in at the source, or not for long enough."""
+    DESTINATION_SIGN_IN = 8
+    """The same of the destination, where that is another site."""
+    USER_BANNED = 16
+    SOURCE_BANNED = 32
+    DESTINATION_BANNED = 64
+    TOO_SHORT = 128
+    """Of a job only, never of a lane: tasks of it wait for a longer session, since they would not end within this."""
+
+    SIGN_IN = SOURCE_SIGN_IN | DESTINATION_SIGN_IN
+    BANNED = USER_BANNED | SOURCE_BANNED | DESTINATION_BANNED
+
+
+def stop_reason(hold: Hold, *, cancelled: bool) -> str:
+    """Returns with which word running tasks of a job are stopped; empty: they are not."""
+    if cancelled:
+        return "JOB_CANCELLED"
+    if hold & Hold.BANNED:
+        return "SUSPENDED"
+    if hold & Hold.SIGN_IN:
+        return "SIGN_IN_REQUIRED"
+    return "JOB_PAUSED" if hold & Hold.PAUSED else ""
+
+
+class Counted(enum.IntFlag):
+    """The limits against which a running task is counted."""
+
+    LINK = 1
+    SITE_OUT = 2
+    SITE_IN = 4
+    USER = 8
+
+
 class JobState(enum.IntEnum):
     """Where a job stands; derived, never stored."""
 
@@ -82,7 +123,7 @@ class JobCounters(Protocol):
     @property
     def cancelled(self) -> bool: ...  # noqa: D102  # named as in the schema
     @property
-    def sign_in_needed(self) -> bool: ...  # noqa: D102
+    def hold(self) -> int: ...  # noqa: D102
     @property
     def started_ms(self) -> int | None: ...  # noqa: D102
     @property
@@ -108,7 +149,9 @@ def job_state(job: JobCounters) -> JobState:
     if job.tasks_open > 0:
         if job.cancelled:
             return JobState.CANCELLING
-        if job.sign_in_needed and job.tasks_running == 0:
+        if job.hold & Hold.PAUSED:
+            return JobState.PAUSED
+        if job.hold & (Hold.SIGN_IN | Hold.TOO_SHORT) and job.tasks_running == 0:
             return JobState.WAITING_FOR_SIGN_IN
         if job.started_ms is None:
             return JobState.QUEUED

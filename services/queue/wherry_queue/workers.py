@@ -75,6 +75,8 @@ class WorkerStream:
         self.operations = frozenset(operations)
         self.places = dict.fromkeys(WorkClass, 0)
         self.held: dict[int, Held] = {}
+        self.stopped: dict[int, tuple[int, str]] = {}
+        """What it was told to stop: by task, the fence and the reason."""
         self.draining = False
         self.heard_s = 0.0
         """When it last said something, on the dispatcher's clock."""
@@ -95,6 +97,7 @@ class WorkerStream:
     def give(self, lease: GivenLease, deadline_s: float) -> None:
         """Sends a lease."""
         self.held[lease.task.task_id] = Held(lease.task, deadline_s)
+        self.stopped.pop(lease.task.task_id, None)
         self._outgoing.given.append(lease)
         self._news.set()
 
@@ -107,6 +110,7 @@ class WorkerStream:
 
     def stop(self, task: LeasedTask, reason: str) -> None:
         """Sends word to stop."""
+        self.stopped[task.task_id] = (task.fence, reason)
         self._outgoing.stopped.append(StoppedLease(task, reason))
         self._news.set()
 

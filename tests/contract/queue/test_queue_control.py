@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from wherry_queue.jobs import JobNotFound, NewTask
 from wherry_queue.models import Job, Task
 from wherry_queue.states import JobState, Outcome, TaskKind, TaskState, WorkClass
-from wherry_queue.store import control, lanes, leases
+from wherry_queue.store import control, lanes, leases, replicas, retention
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
 
@@ -66,17 +66,17 @@ async def test_old_listings_are_cleared_away_and_jobs_are_kept(queue: QueueCase)
     (task,) = await queue.lease(1, WorkClass.INTERACTIVE)
     await queue.report(task, cursor=b"b", entries=b"one")
     await queue.settle(task)
-    assert await queue.database.write(control.sweep_listings, 60_000) == 0
-    assert await queue.database.write(control.sweep_listings, -1000) == 1
+    assert await queue.database.write(retention.sweep_listings, 60_000) == 0
+    assert await queue.database.write(retention.sweep_listings, -1000) == 1
     with pytest.raises(JobNotFound):
         await queue.view("users/a", uid)
     assert (await queue.job(kept)).files_done == 2
 
 
 async def test_published_keys_are_those_that_have_not_expired(queue: QueueCase) -> None:
-    await queue.database.write(control.publish_key, "old", b"1" * 32, -1)
-    await queue.database.write(control.publish_key, "new", b"2" * 32, 60_000)
-    assert [key.kid for key in await queue.database.read(control.published_keys)] == ["new"]
+    await queue.database.write(replicas.publish_key, "old", b"1" * 32, -1)
+    await queue.database.write(replicas.publish_key, "new", b"2" * 32, 60_000)
+    assert [key.kid for key in await queue.database.read(replicas.published_keys)] == ["new"]
 
 
 async def test_what_a_race_leaves_behind_in_a_cancelled_job_is_ended_by_the_sweep(queue: QueueCase) -> None:
@@ -91,7 +91,7 @@ async def test_what_a_race_leaves_behind_in_a_cancelled_job_is_ended_by_the_swee
     )
     await queue.release()
     assert await queue.database.read(control.half_cancelled) == [job_id]
-    await queue.database.write(control.end_waiting, job_id)
+    await queue.database.write(control.cancel_job, job_id)
     assert await queue.state(job_id) is JobState.CANCELLED
     assert await queue.database.read(control.half_cancelled) == []
     await queue.check_counters()

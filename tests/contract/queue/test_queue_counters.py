@@ -17,7 +17,7 @@ from wherry_queue.jobs import Found, LeaseLost, NewTask
 from wherry_queue.models import EntryFailure, Job, Task
 from wherry_queue.settling import FailedEntry, Failure, Settlement
 from wherry_queue.states import FINISHED, JobState, Outcome, TaskKind, TaskState, WorkClass, job_state
-from wherry_queue.store import control, lanes, leases, settlements, submission
+from wherry_queue.store import control, lanes, leases, replicas, settlements, submission
 from wherry_queue.store.leases import LeasedTask
 from wherry_testing.queue_cases import POLICY, assert_counters, chunk_task, copy_job, files
 
@@ -33,7 +33,7 @@ class QueueMachine(RuleBasedStateMachine):
         url = f"sqlite:///{Path(self.folder.name)}/queue.db"
         migrations.upgrade(url, "wherry_queue")
         self.engine = make_engine(url).execution_options(wherry_writes=True)
-        self.replica = self.do(control.renew_replica, None, 3_600_000)
+        self.replica = self.do(replicas.renew_replica, None, 3_600_000)
         self.jobs: list[tuple[int, str]] = []
         self.held: list[LeasedTask] = []
         self.past: list[Settlement] = []

@@ -10,7 +10,7 @@ from wherry_queue.jobs import LeaseLost, NewTask
 from wherry_queue.models import Link, Replica
 from wherry_queue.settling import MAX_LAPSES
 from wherry_queue.states import JobState, TaskKind, TaskState, WorkClass
-from wherry_queue.store import control, leases, reading
+from wherry_queue.store import leases, reading, replicas
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, files
 
 
@@ -70,7 +70,7 @@ async def test_a_task_that_keeps_losing_its_workers_is_given_up_in_the_end(queue
 async def test_a_worker_that_comes_back_keeps_its_lease_by_its_fence(queue: QueueCase) -> None:
     await queue.submit(copy_job(tasks=[chunk_task()]))
     task = await queue.lease_one()
-    other = await queue.database.write(control.renew_replica, None, 60_000)
+    other = await queue.database.write(replicas.renew_replica, None, 60_000)
     adopted = await queue.database.write(leases.adopt, other, [(task.task_id, task.fence)])
     assert [found.task_id for found in adopted] == [task.task_id]
     assert adopted[0].user == "users/a"
@@ -81,7 +81,7 @@ async def test_a_worker_that_comes_back_keeps_its_lease_by_its_fence(queue: Queu
 
 async def test_nothing_is_leased_without_an_unexpired_row_of_the_replica(queue: QueueCase) -> None:
     await queue.submit(copy_job())
-    await queue.database.write(control.retire_replica, queue.replica_id)
+    await queue.database.write(replicas.retire_replica, queue.replica_id)
     await queue.database.write(lambda c: c.execute(sa.update(Replica).values(until_ms=Replica.until_ms - 1)).rowcount)
     assert await queue.lease(1) == []
 
@@ -128,7 +128,7 @@ async def test_only_the_worker_that_has_a_lease_is_believed_about_it(queue: Queu
     job_id, _ = await queue.submit(copy_job())
     walk = await queue.lease_one()
     await queue.database.write(leases.assign, "aa", [(walk.task_id, walk.fence)])
-    other = await queue.database.write(control.renew_replica, None, 60_000)
+    other = await queue.database.write(replicas.renew_replica, None, 60_000)
     assert await queue.database.write(leases.adopt, other, [(walk.task_id, walk.fence)], "bb") == []
     with pytest.raises(LeaseLost):
         await queue.report(walk, chunks=[files(5)], thumbprint="bb")

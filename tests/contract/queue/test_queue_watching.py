@@ -10,7 +10,7 @@ from wherry_queue.jobs import NewTask
 from wherry_queue.models import Job
 from wherry_queue.settling import Failure
 from wherry_queue.states import Outcome, TaskKind, WorkClass
-from wherry_queue.store import control, reading, watching
+from wherry_queue.store import control, moving, reading, watching
 from wherry_queue.store.watching import Signs
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
@@ -74,9 +74,9 @@ async def test_signs_are_the_same_until_something_changes_that_is_shown(queue: Q
     await has_changed()
     task = await queue.lease_one()
     assert await has_changed(), "a task runs"
-    await queue.database.write(control.write_progress, queue.replica_id, [(job_id, 5, 2.5)])
+    await queue.database.write(moving.write_progress, queue.replica_id, [(job_id, 5, 2.5)])
     assert await has_changed(), "bytes move"
-    await queue.database.write(control.write_progress, queue.replica_id, [(job_id, 5, 2.5)])
+    await queue.database.write(moving.write_progress, queue.replica_id, [(job_id, 5, 2.5)])
     assert not await has_changed(), "the same again is no news"
     await queue.settle(task, **DONE)
     assert await has_changed(), "a task has ended"

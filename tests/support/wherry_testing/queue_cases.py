@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 from wherry_chassis.sql import Database
 from wherry_queue.jobs import Chunk, Found, NewJob, NewTask
-from wherry_queue.models import Job, Lane, Link, Task, User
+from wherry_queue.models import Job
 from wherry_queue.settling import FailedEntry, Failure, RetryPolicy, Settlement
-from wherry_queue.states import JobState, Outcome, TaskKind, TaskState, WorkClass, job_state
-from wherry_queue.store import control, lanes, leases, reading, settlements, submission
+from wherry_queue.states import JobState, Outcome, TaskKind, WorkClass, job_state
+from wherry_queue.store import lanes, leases, reading, replicas, settlements, submission
 from wherry_queue.store.leases import LeasedTask
+from wherry_testing.queue_books import assert_counters
 
 POLICY = RetryPolicy(attempts=3, back_off_s=0.0)
 
@@ -54,7 +54,7 @@ class QueueCase:
 
     async def begin(self) -> QueueCase:
         """Makes the replica's row."""
-        self.replica_id = await self.database.write(control.renew_replica, None, 60_000)
+        self.replica_id = await self.database.write(replicas.renew_replica, None, 60_000)
         return self
 
     async def submit(self, job: NewJob) -> tuple[int, str]:
@@ -108,33 +108,3 @@ class QueueCase:
 def files(entries: int, size_bytes: int = 10) -> Chunk:
     """A chunk as a walk reports it."""
     return Chunk(b"packed", entries, entries * size_bytes)
-
-
-def assert_counters(connection: Connection) -> None:
-    """Counts everything that is kept as a counter and asserts that it is right."""
-    tasks = connection.execute(sa.select(Task.__table__)).all()
-    open_states = {TaskState.READY, TaskState.RUNNING, TaskState.BLOCKED, TaskState.DELAYED}
-    lanes_by_user: dict[int, int] = {}
-    for lane in connection.execute(sa.select(Lane.__table__)):
-        ready = [task for task in tasks if task.lane_id == lane.id and task.state == TaskState.READY]
-        assert lane.pending == len(ready), f"lane {lane.id} counts {lane.pending}, has {len(ready)}"
-        assert all(task.id >= lane.head for task in ready), "a ready task lies before its lane's head"
-        if lane.pending:
-            lanes_by_user[lane.user_id] = lanes_by_user.get(lane.user_id, 0) + 1
-    for user in connection.execute(sa.select(User.__table__)):
-        assert user.active_lanes == lanes_by_user.get(user.id, 0)
-    for link in connection.execute(sa.select(Link.__table__).where(Link.cap.is_not(None))):
-        of_link = {row.id for row in connection.execute(sa.select(Lane.id).where(Lane.link_id == link.id))}
-        running = sum(task.state == TaskState.RUNNING and task.lane_id in of_link for task in tasks)
-        assert link.inflight == running, f"link {link.id} counts {link.inflight}, has {running}"
-    for job in connection.execute(sa.select(Job.__table__)):
-        mine = [task for task in tasks if task.job_id == job.id]
-        assert job.tasks_open == sum(task.state in open_states for task in mine)
-        assert job.tasks_running == sum(task.state == TaskState.RUNNING for task in mine)
-        assert job.walks_open == sum(
-            task.state in open_states and task.kind in (TaskKind.WALK_COPY, TaskKind.WALK_REMOVE) for task in mine
-        )
-        assert job.files_done == sum(task.files_done for task in mine)
-        assert job.bytes_done == sum(task.bytes_done for task in mine)
-        assert job.files_done + job.files_failed <= max(job.files_total, sum(task.entry_count for task in mine))
-        assert (job.ended_ms is not None) == (job.tasks_open == 0)

@@ -64,7 +64,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
         ended = False
         try:
             with self._hub.waiting(job_id) as waiter:
-                self._dispatcher.wake()
+                self._dispatcher.ready()
                 started_s = said_s = time.monotonic()
                 seen = 0
                 kind = entry_pb2.ENTRY_KIND_DIRECTORY
@@ -103,7 +103,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
             await self._database.write(control.cancel, user, uid)
         except JobNotFound:
             return  # it has ended and been cleared away
-        self._dispatcher.stop_job(job_id)
+        self._dispatcher.held([job_id])
 
 
 def _listing(user: str, site: str, path: bytes) -> NewJob:

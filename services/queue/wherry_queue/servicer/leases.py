@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from wherry.queue.v1 import job_service_pb2, lease_service_pb2_grpc
@@ -15,13 +15,12 @@ from wherry_chassis.identity import current_caller
 from wherry_chassis.sql import Database
 
 from wherry_queue.dispatching import Dispatcher
-from wherry_queue.hub import Hub
 from wherry_queue.jobs import Chunk, Found
 from wherry_queue.progress import ProgressBoard
 from wherry_queue.servicer import messages
 from wherry_queue.settling import FailedEntry, RetryPolicy, Settlement
 from wherry_queue.states import Outcome, TaskKind, WorkClass
-from wherry_queue.store import control, settlements, submission
+from wherry_queue.store import replicas, settlements, sign_ins, submission
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.workers import GivenLease, Outgoing, WorkerStream
 
@@ -36,21 +35,25 @@ class StreamTooOld(DomainError):
 
 
 class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
-    """Gives tasks to workers and takes their results."""
+    """Gives tasks to workers and takes their results.
+
+    Args:
+        ask: has the site service asked whether users are signed in at sites, of whom workers say they are not.
+    """
 
     def __init__(
         self,
         database: Database,
         dispatcher: Dispatcher,
-        hub: Hub,
         progress: ProgressBoard,
         policy: RetryPolicy,
+        ask: Callable[[Sequence[tuple[str, str]]], None],
         *,
         stream_max_age_s: float,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
-        self._hub = hub
+        self._ask = ask
         self._progress = progress
         self._policy = policy
         self._stream_max_age_s = stream_max_age_s
@@ -124,7 +127,12 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         for word in words:
             self._dispatcher.settled((word.task_id, word.fence))
         await self._dispatcher.open_phases(jobs)
-        self._hub.notify(jobs)
+        self._dispatcher.changed(jobs)
+        signed_out = [(word.task_id, word.sign_in_site) for word in words if word.signed_out and word.sign_in_site]
+        if signed_out:
+            news, pairs = await self._database.write(sign_ins.doubt, signed_out)
+            self._dispatcher.signed(news)
+            self._ask(pairs)
         return pb.SettleLeasesResponse(
             answers=[
                 pb.SettlementAnswer(
@@ -144,8 +152,8 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         async for request in request_iterator:
             job_id = await self._database.write(submission.report, _found(request, thumbprint))
             cursor = request.cursor
-            self._hub.notify([job_id])
-            self._dispatcher.wake()
+            self._dispatcher.changed([job_id])
+            self._dispatcher.ready()
         return pb.ReportEntriesResponse(cursor=cursor)
 
 
@@ -157,7 +165,7 @@ class LeaseKeyServicer(lease_service_pb2_grpc.LeaseKeyServiceServicer):
 
     async def GetLeaseKeys(self, request: pb.GetLeaseKeysRequest, context: Any) -> pb.GetLeaseKeysResponse:
         """Returns the keys of all replicas."""
-        keys = await self._database.read(control.published_keys)
+        keys = await self._database.read(replicas.published_keys)
         return pb.GetLeaseKeysResponse(
             keys=[
                 pb.LeaseKey(kid=key.kid, public_key=key.public_key, expire_time=messages.timestamp(key.expires_ms))
@@ -281,6 +289,7 @@ def _settlement(item: pb.Settlement, worker: str, thumbprint: str) -> Settlement
         log=item.log,
         worker=worker,
         thumbprint=thumbprint,
+        sign_in_site=item.sign_in_site,
     )
 
 

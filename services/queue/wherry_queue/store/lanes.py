@@ -1,45 +1,135 @@
-"""Lanes' counts, and with them who is active in the fair share."""
+"""Lanes: how much of them is ready, why they are held, and with that who is active in the fair share.
+
+Locks are taken in the order lane, running task, user, site, link, job, by ascending id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from wherry_queue.models import Job, Lane, Task, User
-from wherry_queue.states import TaskState
+from wherry_queue.states import Hold, TaskState, WorkClass
+
+_IDS = 500
+"""So many in a statement: there is a bound to a statement's parameters."""
+
+_LANE: Any = Lane.__table__
+_USER: Any = User.__table__
+_TASK: Any = Task.__table__
+_JOB: Any = Job.__table__
+_LOCK = (
+    sa.select(_LANE.c.id, _LANE.c.job_id, _LANE.c.user_id, _LANE.c.work_class, _LANE.c.pending, _LANE.c.hold)
+    .order_by(_LANE.c.id)
+    .with_for_update()
+)
+_LOCK_LANES = _LOCK.where(_LANE.c.id.in_(sa.bindparam("ids", expanding=True)))
+_LOCK_OF_JOBS = _LOCK.where(_LANE.c.job_id.in_(sa.bindparam("ids", expanding=True)))
+_ADD_PENDING = (
+    sa.update(_LANE)
+    .where(_LANE.c.id == sa.bindparam("lane"))
+    .values(
+        pending=_LANE.c.pending + sa.bindparam("more"),
+        head=sa.case((_LANE.c.head > sa.bindparam("first"), sa.bindparam("first")), else_=_LANE.c.head),
+    )
+)
+_SET_HOLD = sa.update(_LANE).where(_LANE.c.id == sa.bindparam("lane")).values(hold=sa.bindparam("new_hold"))
+_HOLD_JOB = sa.update(_JOB).where(_JOB.c.id == sa.bindparam("job")).values(hold=sa.bindparam("new_hold"))
+_EMPTY = sa.update(_LANE).where(_LANE.c.id == sa.bindparam("lane")).values(pending=0)
+_MAKE_READY = (
+    sa.update(_TASK)
+    .where(_TASK.c.id.in_(sa.bindparam("ids", expanding=True)), _TASK.c.state == sa.bindparam("its_state"))
+    .values(state=TaskState.READY, not_before_ms=None, replica_id=None, thumbprint=None, counted=0)
+    .returning(_TASK.c.id, _TASK.c.lane_id)
+)
+_LANES_OF = sa.select(_TASK.c.lane_id).where(_TASK.c.id.in_(sa.bindparam("ids", expanding=True))).distinct()
+ACTIVE = {WorkClass.INTERACTIVE: _USER.c.active_interactive, WorkClass.BULK: _USER.c.active_bulk}
+"""Where the lanes of a class with something to lease are counted, by user."""
+_LEAST = [sa.select(sa.func.min(_USER.c.vtime)).where(active > 0) for active in ACTIVE.values()]
 
 
-def add_pending(connection: Connection, lane_id: int, ready: int, first_id: int) -> None:
-    """Counts tasks that have become ready; call after their rows are written.
+def add_pending(connection: Connection, ready: Mapping[int, Sequence[int]]) -> None:
+    """Counts tasks, by lane, that have become ready; call after their rows are written."""
+    ready = {lane_id: ids for lane_id, ids in ready.items() if ids}
+    if not ready:
+        return
+    active: Counter[tuple[int, WorkClass]] = Counter()
+    for lane in _locked(connection, _LOCK_LANES, list(ready)):
+        if lane.pending == 0 and lane.hold == 0:
+            active[lane.user_id, WorkClass(lane.work_class)] += 1
+    connection.execute(
+        _ADD_PENDING,
+        [{"lane": lane_id, "more": len(ids), "first": min(ids)} for lane_id, ids in sorted(ready.items())],
+    )
+    count_active(connection, active)
+
+
+def count_active(connection: Connection, lanes: Mapping[tuple[int, WorkClass], int]) -> None:
+    """Counts lanes, by user and class, that have come to have something to lease, or (negative) no longer have.
 
     A user who becomes active starts at the least virtual time of those who are: idle time is not saved up.
     """
-    if not ready:
-        return
-    head = sa.case((Lane.head > first_id, first_id), else_=Lane.head)
-    row = connection.execute(
-        sa.update(Lane)
-        .where(Lane.id == lane_id)
-        .values(pending=Lane.pending + ready, head=head)
-        .returning(Lane.pending, Lane.user_id)
-    ).one()
-    if row.pending == ready:
-        activate(connection, row.user_id)
+    by_user: dict[int, dict[WorkClass, int]] = {}
+    for (user_id, work_class), more in lanes.items():
+        if more:
+            by_user.setdefault(user_id, {})[work_class] = more
+    for user_id, changes in sorted(by_user.items()):
+        values: dict[str, Any] = {
+            ACTIVE[work_class].name: ACTIVE[work_class] + more for work_class, more in changes.items()
+        }
+        if max(changes.values()) > 0 and (least := least_vtime(connection)) is not None:
+            idle = sa.and_(*(active == 0 for active in ACTIVE.values()), _USER.c.vtime < least)
+            values["vtime"] = sa.case((idle, least), else_=_USER.c.vtime)
+        connection.execute(sa.update(_USER).where(_USER.c.id == user_id).values(values))
 
 
-def activate(connection: Connection, user_id: int) -> None:
-    """Counts one more lane with work for a user."""
-    least = connection.execute(
-        sa.select(sa.func.min(User.vtime)).where(User.active_lanes > 0, User.id != user_id)
-    ).scalar_one()
-    vtime: sa.ColumnElement[float] = sa.type_coerce(User.vtime, sa.Double)
-    if least is not None:
-        vtime = sa.case((sa.and_(User.active_lanes == 0, User.vtime < least), least), else_=User.vtime)
-    connection.execute(
-        sa.update(User).where(User.id == user_id).values(active_lanes=User.active_lanes + 1, vtime=vtime)
-    )
+def least_vtime(connection: Connection) -> float | None:
+    """Returns the least virtual time of the users who have something to lease; None: nobody has."""
+    found = [connection.execute(query).scalar_one() for query in _LEAST]
+    return min((vtime for vtime in found if vtime is not None), default=None)
+
+
+def set_hold(
+    connection: Connection, job_ids: Collection[int], *, add: Hold = Hold(0), remove: Hold = Hold(0)
+) -> list[int]:
+    """Holds jobs' lanes for a reason, or no longer for one; returns the jobs for which that changes something."""
+    active: Counter[tuple[int, WorkClass]] = Counter()
+    changed: dict[int, int] = {}
+    updates: list[dict[str, int]] = []
+    for lane in _locked(connection, _LOCK_OF_JOBS, job_ids):
+        hold = int((lane.hold | add) & ~remove)
+        if hold == lane.hold:
+            continue
+        updates.append({"lane": lane.id, "new_hold": hold})
+        changed[lane.job_id] = hold
+        if lane.pending:
+            active[lane.user_id, WorkClass(lane.work_class)] += (hold == 0) - (lane.hold == 0)
+    if updates:
+        connection.execute(_SET_HOLD, updates)
+        count_active(connection, active)
+        connection.execute(_HOLD_JOB, [{"job": job, "new_hold": hold} for job, hold in sorted(changed.items())])
+    return sorted(changed)
+
+
+def empty(connection: Connection, job_id: int, hold: Hold) -> None:
+    """Holds a job's lanes, and counts nothing of them as ready any more: their tasks are about to be ended."""
+    active: Counter[tuple[int, WorkClass]] = Counter()
+    lanes = _locked(connection, _LOCK_OF_JOBS, [job_id])
+    for lane in lanes:
+        if lane.pending and lane.hold == 0:
+            active[lane.user_id, WorkClass(lane.work_class)] -= 1
+        connection.execute(_SET_HOLD, {"lane": lane.id, "new_hold": int(lane.hold | hold)})
+        connection.execute(_EMPTY, {"lane": lane.id})
+    count_active(connection, active)
+
+
+def lock(connection: Connection, job_id: int) -> Sequence[Any]:
+    """Locks a job's lanes, as everything does that changes which of its tasks are ready; returns them."""
+    return _locked(connection, _LOCK_OF_JOBS, [job_id])
 
 
 def make_ready(connection: Connection, task_ids: Sequence[int], state: TaskState) -> int:
@@ -47,22 +137,17 @@ def make_ready(connection: Connection, task_ids: Sequence[int], state: TaskState
 
     Lanes are locked before tasks, as cancelling does: the other way round the two would wait for each other.
     """
-    if not task_ids:
-        return 0
-    lanes = sa.select(Task.lane_id).where(Task.id.in_(task_ids)).distinct()
-    connection.execute(sa.select(Lane.id).where(Lane.id.in_(lanes)).order_by(Lane.id).with_for_update())
-    rows = connection.execute(
-        sa.update(Task)
-        .where(Task.id.in_(task_ids), Task.state == state)
-        .values(state=TaskState.READY, not_before_ms=None, replica_id=None, thumbprint=None)
-        .returning(Task.id, Task.lane_id)
-    ).all()
+    slices = [sorted(task_ids)[start : start + _IDS] for start in range(0, len(task_ids), _IDS)]
+    lanes: set[int] = set()
+    for ids in slices:
+        lanes.update(connection.execute(_LANES_OF, {"ids": ids}).scalars())
+    _locked(connection, _LOCK_LANES, lanes)
     by_lane: dict[int, list[int]] = {}
-    for row in rows:
-        by_lane.setdefault(row.lane_id, []).append(row.id)
-    for lane_id, ids in sorted(by_lane.items()):
-        add_pending(connection, lane_id, len(ids), min(ids))
-    return len(rows)
+    for ids in slices:
+        for row in connection.execute(_MAKE_READY, {"ids": ids, "its_state": state}):
+            by_lane.setdefault(row.lane_id, []).append(row.id)
+    add_pending(connection, by_lane)
+    return sum(len(ids) for ids in by_lane.values())
 
 
 def release_delayed(connection: Connection, now_ms: int, limit: int = 1000) -> int:
@@ -86,9 +171,9 @@ def next_release_ms(connection: Connection) -> int | None:
 
 def open_next_phase(connection: Connection, job_id: int) -> bool:
     """Opens a job's next phase if all tasks of the ones before have ended; tells whether it did. Safe to repeat."""
-    connection.execute(sa.select(Lane.id).where(Lane.job_id == job_id).order_by(Lane.id).with_for_update())
+    lock(connection, job_id)
     job = connection.execute(
-        sa.select(Job.phase_open, Job.tasks_open, Job.cancelled).where(Job.id == job_id).with_for_update()
+        sa.select(Job.phase_open, Job.tasks_open, Job.cancelled).where(Job.id == job_id)
     ).one_or_none()
     if job is None or job.cancelled or job.phase_open > 0 or job.tasks_open == 0:
         return False
@@ -114,3 +199,11 @@ def stalled_jobs(connection: Connection) -> list[int]:
     return list(
         connection.execute(sa.select(Job.id).where(Job.phase_open == 0, Job.tasks_open > 0, ~Job.cancelled)).scalars()
     )
+
+
+def _locked(connection: Connection, query: sa.Select[Any], ids: Collection[int]) -> Sequence[Any]:
+    ordered = sorted(set(ids))
+    rows: list[Any] = []
+    for start in range(0, len(ordered), _IDS):
+        rows += connection.execute(query, {"ids": ordered[start : start + _IDS]}).all()
+    return rows

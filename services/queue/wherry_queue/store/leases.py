@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,16 @@ from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
 from wherry_queue import settling
-from wherry_queue.fairness import LaneQueue, Picked, UserShare, Waiting, pick, work
+from wherry_queue.fairness import Choice, LaneQueue, UserShare, Waiting, pick, work
 from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
-from wherry_queue.states import TaskKind, TaskState, WorkClass
-from wherry_queue.store.lanes import make_ready
-from wherry_queue.store.settlements import Change, apply_changes, free_links, running_tasks
+from wherry_queue.sign_ins import fits
+from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass, stop_reason
+from wherry_queue.store import limits
+from wherry_queue.store.candidates import Candidate, candidates
+from wherry_queue.store.lanes import ACTIVE, make_ready
+from wherry_queue.store.limits import Defaults
+from wherry_queue.store.putting_off import Unfit, put_off
+from wherry_queue.store.settlements import Change, apply_changes, running_tasks
 
 _TASK: Any = Task.__table__
 _ASSIGN = (
@@ -24,6 +29,21 @@ _ASSIGN = (
     .where(_TASK.c.id == sa.bindparam("task"), _TASK.c.fence == sa.bindparam("its_fence"))
     .values(thumbprint=sa.bindparam("its_thumbprint"))
 )
+_LANE: Any = Lane.__table__
+_SERVE_LANE = (
+    sa.update(_LANE)
+    .where(_LANE.c.id == sa.bindparam("lane"))
+    .values(
+        pending=_LANE.c.pending - sa.bindparam("taken"), head=sa.bindparam("next"), rank=sa.bindparam("new_rank")
+    )
+)
+_USER: Any = User.__table__
+_CHARGE = {
+    work_class: sa.update(_USER)
+    .where(_USER.c.id == sa.bindparam("user"))
+    .values({"vtime": _USER.c.vtime + sa.bindparam("charge"), active.name: active - sa.bindparam("ended")})
+    for work_class, active in ACTIVE.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +77,10 @@ class LeasedTask:
         return f"jobs/{self.job_uid}/tasks/{self.task_id}"
 
 
-def lease(connection: Connection, replica_id: int, work_class: WorkClass, want: int) -> list[LeasedTask]:
-    """Leases up to `want` tasks of a class to a replica, by fair share.
+def lease(
+    connection: Connection, replica_id: int, work_class: WorkClass, want: int, defaults: Defaults = Defaults()
+) -> list[LeasedTask]:
+    """Leases up to `want` tasks of a class to a replica, by fair share and within the limits.
 
     Two statements before the choice, and that matters under READ COMMITTED: the first locks candidate lanes, the
     second, with a snapshot taken after the locks, reads their tasks. As one statement it would see the lanes' newest
@@ -66,142 +88,162 @@ def lease(connection: Connection, replica_id: int, work_class: WorkClass, want: 
 
     A lease needs its replica's row, unexpired: without it nothing is leased.
     """
+    now_ms = database_now_ms(connection)
     until_ms = connection.execute(sa.select(Replica.until_ms).where(Replica.id == replica_id)).scalar_one_or_none()
-    if until_ms is None or until_ms < database_now_ms(connection):
+    if until_ms is None or until_ms < now_ms:
         return []
-    lanes = connection.execute(
-        sa.select(
-            Lane.id,
-            Lane.user_id,
-            Lane.link_id,
-            Lane.priority,
-            Lane.head,
-            Lane.pending,
-            User.vtime,
-            User.weight,
-            Link.cap,
-            Link.inflight,
-        )
-        .join(User, User.id == Lane.user_id)
-        .join(Link, Link.id == Lane.link_id)
-        .where(Lane.work_class == work_class, Lane.runnable, Lane.pending > 0)
-        .where(sa.or_(Link.cap.is_(None), Link.inflight < Link.cap, Lane.work_class == WorkClass.INTERACTIVE))
-        .order_by(User.vtime, Lane.priority.desc(), Lane.id)
-        .limit(max(want, 16))
-        .with_for_update(of=Lane, skip_locked=True)
-    ).all()
+    lanes = candidates(connection, work_class, want, defaults)
     if not lanes:
         return []
+    waiting = _heads(connection, lanes, want, now_ms)
     limited = work_class is WorkClass.BULK
-    rooms = {row.link_id: row.cap - row.inflight for row in lanes if row.cap is not None and limited}
-    waiting = _heads(connection, lanes, want)
-    picked = pick(
-        [LaneQueue(row.id, row.user_id, row.link_id, row.priority, waiting.get(row.id, ())) for row in lanes],
-        {row.user_id: UserShare(row.user_id, row.vtime, row.weight) for row in lanes}.values(),
-        rooms,
-        want,
-    )
+    keys = {lane.id: _limits_of(lane) if limited else () for lane in lanes if waiting.get(lane.id)}
+    rooms = limits.rooms(connection, (key for of_lane in keys.values() for key in of_lane), defaults)
+    counted = {lane_id: [key for key in of_lane if key in rooms] for lane_id, of_lane in keys.items()}
+    queues = [
+        LaneQueue(lane.id, lane.user_id, lane.priority, lane.rank, waiting.get(lane.id, ()), counted.get(lane.id, ()))
+        for lane in lanes
+    ]
+    shares = {lane.user_id: UserShare(lane.user_id, lane.vtime, lane.weight) for lane in lanes}
+    choice = pick(queues, shares.values(), rooms, want)
     _correct_empty(connection, lanes, waiting)
-    if not picked:
+    if not choice.picked:
         return []
-    taken = _take(connection, replica_id, picked)
-    _account(connection, lanes, picked, limited=limited)
+    taken = _take(connection, replica_id, choice, counted)
+    _account(connection, lanes, choice, work_class, counted)
     return _describe(connection, taken, work_class)
 
 
-def _heads(connection: Connection, lanes: Sequence[Any], want: int) -> dict[int, list[Waiting]]:
-    """Returns the first ready tasks of each lane, locked."""
-    columns = (Task.id, Task.lane_id, Task.entry_count, Task.total_bytes)
+def _limits_of(lane: Candidate) -> Sequence[limits.Key]:
+    """Returns all limits that could count a lane's tasks."""
+    return (
+        (limits.Kind.USER, lane.user_id),
+        (limits.Kind.SITE_OUT, lane.source_id),
+        (limits.Kind.SITE_IN, lane.destination_id),
+        (limits.Kind.LINK, lane.link_id),
+    )
+
+
+def _heads(
+    connection: Connection, lanes: Sequence[Candidate], want: int, now_ms: int
+) -> dict[int, list[Waiting]]:
+    """Returns the first ready tasks of each lane, locked. One that its user's sign-ins are too short for is put off."""
     found: dict[int, list[Waiting]] = {}
+    by_id = {lane.id: lane for lane in lanes}
+    unfit: list[Unfit] = []
+    for row in _ready_tasks(connection, lanes, want):
+        lane = by_id[row.lane_id]
+        rest_bytes = row.total_bytes - row.bytes_done - row.bytes_failed
+        ends = [until_ms for until_ms in (lane.source_until_ms, lane.destination_until_ms) if until_ms is not None]
+        until_ms = min(ends, default=None)
+        if until_ms is None or fits(rest_bytes, lane.bytes_per_second, until_ms, now_ms, row.refused_until_ms):
+            found.setdefault(row.lane_id, []).append(Waiting(row.id, work(row.entry_count, row.total_bytes)))
+        else:
+            unfit.append(Unfit(row.id, row.lane_id, lane.job_id, until_ms))
+    if unfit:
+        put_off(connection, unfit, now_ms)
+        for one in unfit:
+            by_id[one.lane_id].pending -= 1
+    return found
+
+
+def _ready_tasks(connection: Connection, lanes: Sequence[Candidate], want: int) -> Iterable[Any]:
+    columns = (
+        Task.id, Task.lane_id, Task.entry_count, Task.total_bytes, Task.bytes_done, Task.bytes_failed,
+        Task.refused_until_ms,
+    )  # fmt: skip
     if connection.dialect.name == "postgresql":
-        candidates = sa.select(Lane.id, Lane.head).where(Lane.id.in_([row.id for row in lanes])).subquery()
+        some = sa.select(Lane.id, Lane.head).where(Lane.id.in_([lane.id for lane in lanes])).subquery()
         heads = (
             sa.select(*columns)
-            .where(Task.lane_id == candidates.c.id, Task.state == TaskState.READY, Task.id >= candidates.c.head)
+            .where(Task.lane_id == some.c.id, Task.state == TaskState.READY, Task.id >= some.c.head)
             .order_by(Task.id)
             .limit(want)
             .with_for_update(skip_locked=True)
             .lateral()
         )
-        rows: Iterable[Any] = connection.execute(sa.select(heads).select_from(candidates.join(heads, sa.true())))
-    else:
-        rows = (
-            row
-            for lane in lanes
-            for row in connection.execute(
-                sa.select(*columns)
-                .where(Task.lane_id == lane.id, Task.state == TaskState.READY, Task.id >= lane.head)
-                .order_by(Task.id)
-                .limit(want)
-            )
+        return connection.execute(sa.select(heads).select_from(some.join(heads, sa.true()))).all()
+    return [
+        row
+        for lane in lanes
+        for row in connection.execute(
+            sa.select(*columns)
+            .where(Task.lane_id == lane.id, Task.state == TaskState.READY, Task.id >= lane.head)
+            .order_by(Task.id)
+            .limit(want)
         )
-    for row in rows:
-        found.setdefault(row.lane_id, []).append(Waiting(row.id, work(row.entry_count, row.total_bytes)))
-    return found
+    ]
 
 
-def _correct_empty(connection: Connection, lanes: Sequence[Any], waiting: dict[int, list[Waiting]]) -> None:
+def _correct_empty(
+    connection: Connection, lanes: Sequence[Candidate], waiting: Mapping[int, Sequence[Waiting]]
+) -> None:
     """Looks again from the beginning at a lane that counts tasks and shows none, so that nothing can be stranded."""
-    suspect = [row.id for row in lanes if not waiting.get(row.id) and row.head > 0]
+    suspect = [lane.id for lane in lanes if not waiting.get(lane.id) and lane.head > 0]
     if suspect:
         connection.execute(sa.update(Lane).where(Lane.id.in_(suspect)).values(head=0))
 
 
-def _take(connection: Connection, replica_id: int, picked: Sequence[Picked]) -> list[Any]:
-    rows = connection.execute(
-        sa.update(Task)
-        .where(Task.id.in_([choice.task_id for choice in picked]), Task.state == TaskState.READY)
-        .values(
-            state=TaskState.RUNNING,
-            replica_id=replica_id,
-            fence=Task.fence + 1,
-            attempt_count=Task.attempt_count + 1,
-        )
-        .returning(Task.__table__)
-    ).all()
-    order = {choice.task_id: place for place, choice in enumerate(picked)}
+def _take(
+    connection: Connection, replica_id: int, choice: Choice, counted: Mapping[int, Sequence[limits.Key]]
+) -> list[Any]:
+    """Writes the leases down; what is counted against the same limits, together."""
+    by_bits: dict[int, list[int]] = {}
+    for picked in choice.picked:
+        by_bits.setdefault(int(limits.bits(counted.get(picked.lane_id, ()))), []).append(picked.task_id)
+    rows: list[Any] = []
+    for its_bits, ids in sorted(by_bits.items()):
+        rows += connection.execute(
+            sa.update(Task)
+            .where(Task.id.in_(ids), Task.state == TaskState.READY)
+            .values(
+                state=TaskState.RUNNING,
+                replica_id=replica_id,
+                fence=Task.fence + 1,
+                attempt_count=Task.attempt_count + 1,
+                counted=its_bits,
+            )
+            .returning(Task.__table__)
+        ).all()
+    order = {picked.task_id: place for place, picked in enumerate(choice.picked)}
     return sorted(rows, key=lambda row: order[row.id])
 
 
-def _account(connection: Connection, lanes: Sequence[Any], picked: Sequence[Picked], *, limited: bool) -> None:
-    """Writes the choice into lanes, users and links, each in the order of their ids."""
-    pending = {row.id: row.pending for row in lanes}
+def _account(
+    connection: Connection,
+    lanes: Sequence[Candidate],
+    choice: Choice,
+    work_class: WorkClass,
+    counted: Mapping[int, Sequence[limits.Key]],
+) -> None:
+    """Writes the choice into lanes, users and limits, each in the order of their ids."""
     by_lane: dict[int, list[int]] = {}
     charges: dict[int, float] = {}
-    ended_lanes: dict[int, int] = {}
-    by_link: dict[int, int] = {}
-    for choice in picked:
-        by_lane.setdefault(choice.lane_id, []).append(choice.task_id)
-        charges[choice.user_id] = charges.get(choice.user_id, 0.0) + choice.charge
-        by_link[choice.link_id] = by_link.get(choice.link_id, 0) + 1
-    users = {row.id: row.user_id for row in lanes}
-    for lane_id, ids in sorted(by_lane.items()):
-        if pending[lane_id] == len(ids):
-            ended_lanes[users[lane_id]] = ended_lanes.get(users[lane_id], 0) + 1
-    table: Any = Lane.__table__
-    connection.execute(
-        sa.update(table)
-        .where(table.c.id == sa.bindparam("lane"))
-        .values(pending=table.c.pending - sa.bindparam("taken"), head=sa.bindparam("next")),
-        [{"lane": lane_id, "taken": len(ids), "next": max(ids) + 1} for lane_id, ids in sorted(by_lane.items())],
+    for picked in choice.picked:
+        by_lane.setdefault(picked.lane_id, []).append(picked.task_id)
+        charges[picked.user_id] = charges.get(picked.user_id, 0.0) + picked.charge
+    taken: Counter[limits.Key] = Counter()
+    ended = Counter(
+        lane.user_id for lane in lanes if lane.id in by_lane and lane.pending == len(by_lane[lane.id])
     )
-    table = User.__table__
+    for lane_id, ids in by_lane.items():
+        for key in counted.get(lane_id, ()):
+            taken[key] += len(ids)
     connection.execute(
-        sa.update(table)
-        .where(table.c.id == sa.bindparam("user"))
-        .values(
-            vtime=table.c.vtime + sa.bindparam("charge"), active_lanes=table.c.active_lanes - sa.bindparam("ended")
-        ),
+        _SERVE_LANE,
         [
-            {"user": user_id, "charge": charge, "ended": ended_lanes.get(user_id, 0)}
+            {"lane": lane_id, "taken": len(ids), "next": max(ids) + 1, "new_rank": choice.ranks[lane_id]}
+            for lane_id, ids in sorted(by_lane.items())
+        ],
+    )
+    connection.execute(
+        _CHARGE[work_class],
+        [
+            {"user": user_id, "charge": charge, "ended": ended.get(user_id, 0)}
             for user_id, charge in sorted(charges.items())
         ],
     )
-    # Only limited links are counted: an unlimited one would be a lock that everybody waits for, for nothing.
-    capped = {row.link_id for row in lanes if row.cap is not None} if limited else set()
-    for link_id, taken in sorted(by_link.items()):
-        if link_id in capped:
-            connection.execute(sa.update(Link).where(Link.id == link_id).values(inflight=Link.inflight + taken))
+    limits.take(connection, taken)
 
 
 def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClass) -> list[LeasedTask]:
@@ -329,15 +371,23 @@ def _sites_of(connection: Connection, jobs: Iterable[int]) -> dict[int, tuple[st
     }
 
 
-def cancelled_on(connection: Connection, replica_id: int) -> set[int]:
-    """Returns the cancelled jobs that have tasks running under a replica, whoever cancelled them."""
-    return set(
-        connection.execute(
-            sa.select(Job.id)
-            .join(Task, Task.job_id == Job.id)
-            .where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING, Job.cancelled)
-        ).scalars()
+def to_stop(connection: Connection, replica_id: int) -> dict[int, str]:
+    """Returns the jobs that have tasks running under a replica and shall not, with the reason; whoever said so."""
+    rows = connection.execute(
+        sa.select(Job.id, Job.cancelled, Job.hold)
+        .join(Task, Task.job_id == Job.id)
+        .where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING, sa.or_(Job.cancelled, Job.hold != 0))
+        .distinct()
     )
+    found = {row.id: stop_reason(Hold(row.hold), cancelled=row.cancelled) for row in rows}
+    return {job_id: reason for job_id, reason in found.items() if reason}
+
+
+def reasons_to_stop(connection: Connection, job_ids: Collection[int]) -> dict[int, str]:
+    """Returns those of the jobs whose tasks shall not run, with the reason."""
+    rows = connection.execute(sa.select(Job.id, Job.cancelled, Job.hold).where(Job.id.in_(job_ids)))
+    found = {row.id: stop_reason(Hold(row.hold), cancelled=row.cancelled) for row in rows}
+    return {job_id: reason for job_id, reason in found.items() if reason}
 
 
 def running_on(connection: Connection, replica_id: int) -> list[tuple[int, int]]:
@@ -377,7 +427,7 @@ def requeue(
         if given:
             connection.execute(sa.update(Task).where(Task.id.in_(ids)).values(lapses=Task.lapses + 1))
         make_ready(connection, ids, TaskState.RUNNING)
-        free_links(connection, again)
+        limits.give_back(connection, again)
         for job_id, lapsed in sorted(Counter(row.job_id for row in again).items()):
             connection.execute(sa.update(Job).where(Job.id == job_id).values(tasks_running=Job.tasks_running - lapsed))
     return {row.job_id for row in again} | {change.task.job_id for change in changes}

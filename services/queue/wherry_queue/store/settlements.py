@@ -7,7 +7,7 @@ building an SQLAlchemy expression for each task cost ten times what the database
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,27 +17,31 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Attempt, EntryFailure, Job, JobProgress, Lane, Link, Task
 from wherry_queue.settling import Decision, RetryPolicy, Settlement, decide
-from wherry_queue.states import ENDED, WALKS, TaskState, WorkClass
+from wherry_queue.states import ENDED, WALKS, TaskState
+from wherry_queue.store.limits import give_back
 
 _TASK: Any = Task.__table__
 _JOB: Any = Job.__table__
-_LINK: Any = Link.__table__
 
 _SELECT_TASKS = (
-    sa.select(_TASK, Job.cancelled.label("job_cancelled"), Link.id.label("link_id"), Link.cap, Lane.work_class)
+    sa.select(
+        _TASK, Job.cancelled.label("job_cancelled"), Job.user_id, Link.id.label("link_id"), Link.source_id,
+        Link.destination_id, Lane.work_class,
+    )
     .join(Job, Job.id == _TASK.c.job_id)
     .join(Lane, Lane.id == _TASK.c.lane_id)
     .join(Link, Link.id == Lane.link_id)
     .where(_TASK.c.id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(_TASK.c.id)
     .with_for_update(of=_TASK)
-)
+)  # fmt: skip
 _UPDATE_TASK = (
     sa.update(_TASK)
     .where(_TASK.c.id == sa.bindparam("task"))
     .values(
         replica_id=None,
         thumbprint=None,
+        counted=0,
         state=sa.bindparam("new_state"),
         settled=sa.bindparam("new_settled"),
         settled_fence=sa.bindparam("new_settled_fence"),
@@ -51,7 +55,6 @@ _UPDATE_TASK = (
         failure=sa.bindparam("new_failure"),
     )
 )
-_DROP_PAYLOADS = sa.update(_TASK).where(_TASK.c.id.in_(sa.bindparam("ids", expanding=True))).values(payload=None)
 _SUMS = (
     "tasks_running", "tasks_open", "phase_open", "walks_open", "tasks_failed", "tasks_cancelled", "files_done",
     "bytes_done", "files_failed", "bytes_failed", "directories_done", "directories_failed",
@@ -62,9 +65,6 @@ _UPDATE_JOB = (
     .values(
         {name: _JOB.c[name] + sa.bindparam(f"more_{name}") for name in _SUMS}
         | {
-            "sign_in_needed": sa.func.coalesce(
-                sa.bindparam("new_sign_in_needed", type_=sa.Boolean), _JOB.c.sign_in_needed
-            ),
             "failure": sa.func.coalesce(_JOB.c.failure, sa.bindparam("new_failure", type_=_JOB.c.failure.type)),
             "ended_ms": sa.case(
                 (_JOB.c.tasks_open + sa.bindparam("more_tasks_open") == 0, sa.bindparam("now_ms")),
@@ -83,17 +83,10 @@ _LOWER_PROGRESS = (
         )
     )
 )
-_FREE_LINK = (
-    sa.update(_LINK)
-    .where(_LINK.c.id == sa.bindparam("link"))
-    .values(
-        inflight=sa.case((_LINK.c.inflight > sa.bindparam("less"), _LINK.c.inflight - sa.bindparam("less")), else_=0)
-    )
-)
-
 
 def running_tasks(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
-    """Returns tasks by id, locked, each with `job_cancelled`, `link_id`, `cap` and `work_class` beside its columns."""
+    """Returns tasks by id, locked, each with their job's `job_cancelled` and `user_id` and their lane's `work_class`,
+    `link_id`, `source_id` and `destination_id` beside its columns."""
     return {row.id: row for row in connection.execute(_SELECT_TASKS, {"ids": sorted(set(ids))})}
 
 
@@ -158,10 +151,6 @@ def apply_changes(connection: Connection, changes: Sequence[Change]) -> None:
     """Writes what becomes of running tasks, and adds it to their jobs' and links' counters."""
     now_ms = database_now_ms(connection)
     connection.execute(_UPDATE_TASK, [_task_values(change, now_ms) for change in changes])
-    # A chunk's entries are of no use once all is settled; what was done stands in the attempts.
-    spent = [change.task.id for change in changes if change.decision.state in ENDED and change.task.payload is not None]
-    if spent:
-        connection.execute(_DROP_PAYLOADS, {"ids": spent})
     failures = [
         {
             "job_id": change.task.job_id,
@@ -176,7 +165,7 @@ def apply_changes(connection: Connection, changes: Sequence[Change]) -> None:
     ]
     if failures:
         connection.execute(sa.insert(EntryFailure), failures)
-    free_links(connection, [change.task for change in changes])
+    give_back(connection, [change.task for change in changes])
     by_job: dict[int, list[Change]] = defaultdict(list)
     for change in changes:
         by_job[change.task.job_id].append(change)
@@ -203,7 +192,6 @@ def _task_values(change: Change, now_ms: int) -> dict[str, Any]:
 
 def _job_values(job_id: int, changes: Sequence[Change], now_ms: int) -> dict[str, Any]:
     sums = dict.fromkeys(_SUMS, 0)
-    sign_in_needed: bool | None = None
     failure: dict[str, object] | None = None
     for change in changes:
         decision = change.decision
@@ -216,27 +204,14 @@ def _job_values(job_id: int, changes: Sequence[Change], now_ms: int) -> dict[str
         sums["tasks_cancelled"] += 1 if decision.state is TaskState.CANCELLED else 0
         for name in _SUMS[6:]:
             sums[name] += getattr(decision, name)
-        if decision.sign_in_needed is not None:
-            sign_in_needed = decision.sign_in_needed
         if failure is None and decision.failure is not None and decision.task_failed:
             failure = decision.failure.as_json()
     return {
         "job": job_id,
         "now_ms": now_ms,
-        "new_sign_in_needed": sign_in_needed,
         "new_failure": failure,
         **{f"more_{name}": value for name, value in sums.items()},
     }
-
-
-def free_links(connection: Connection, tasks: Iterable[Any]) -> None:
-    """Gives the places of tasks (rows of `running_tasks`) back to limited links; the others are not counted."""
-    taken: dict[int, int] = defaultdict(int)
-    for task in tasks:
-        if task.cap is not None and task.work_class == WorkClass.BULK:
-            taken[task.link_id] += 1
-    if taken:
-        connection.execute(_FREE_LINK, [{"link": link, "less": less} for link, less in sorted(taken.items())])
 
 
 def _record_attempts(connection: Connection, words: Sequence[tuple[Any, Settlement]]) -> None:

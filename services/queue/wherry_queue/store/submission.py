@@ -12,10 +12,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from wherry_chassis.sql import database_now_ms
 
+from wherry_queue.fairness import rank
 from wherry_queue.jobs import Found, Grown, LeaseLost, NewJob, NewTask, grow
 from wherry_queue.models import EntryFailure, Job, Json, Lane, Link, ListingChunk, Site, Task, User
 from wherry_queue.states import WALKS, TaskKind, TaskState
-from wherry_queue.store.lanes import add_pending
+from wherry_queue.store.lanes import add_pending, least_vtime
+from wherry_queue.store.sign_ins import remember
 
 
 def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
@@ -42,6 +44,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "walks_open": sum(task.kind in WALKS for task in new.tasks),
         "files_total": sum(task.entry_count for task in new.tasks),
         "bytes_total": sum(task.total_bytes for task in new.tasks),
+        "item_count": new.item_count,
     }
     try:
         with connection.begin_nested():
@@ -52,15 +55,24 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         if found is None:
             raise
         return found
+    vtime = connection.execute(sa.select(User.vtime).where(User.id == user_id)).scalar_one()
+    least = least_vtime(connection)
     lane_id = connection.execute(
         sa.insert(Lane)
         .values(
-            job_id=job_id, user_id=user_id, link_id=link_id, work_class=new.work_class, priority=new.priority, pending=0
+            job_id=job_id,
+            user_id=user_id,
+            link_id=link_id,
+            work_class=new.work_class,
+            priority=new.priority,
+            rank=rank(vtime if least is None else max(vtime, least), new.priority),
         )
         .returning(Lane.id)
     ).scalar_one()
-    _insert_tasks(connection, job_id, lane_id, new.tasks, phase=0)
-    add_pending(connection, lane_id, len(new.tasks), 0)
+    for site, until_ms in sorted(new.sessions.items()):
+        remember(connection, user_id, _named(connection, Site, site), until_ms)
+    ids = insert_tasks(connection, job_id, lane_id, new.tasks)
+    add_pending(connection, {lane_id: ids})
     return job_id, uid
 
 
@@ -99,14 +111,12 @@ def report(connection: Connection, found: Found) -> int:
         # A walk that goes on behind its cursor counts its directory once, with its first batch.
         found = replace(found, directories_done=0)
     grown = grow(TaskKind(task.kind), task.source_path, task.destination_path, task.depth, root=task.root, found=found)
-    lane_pending = [new for new in grown.tasks if new.phase == 0]
-    first_id = _insert_tasks(connection, task.job_id, task.lane_id, grown.tasks, phase=0)
-    if lane_pending:
-        add_pending(connection, task.lane_id, len(lane_pending), first_id)
+    ready = insert_tasks(connection, task.job_id, task.lane_id, grown.tasks)
+    add_pending(connection, {task.lane_id: ready})
     if found.failures:
         _insert_failures(connection, task, found)
     _advance(connection, task, found, removal=removal)
-    _grow_job(connection, task.job_id, grown, found, ready=len(lane_pending))
+    _grow_job(connection, task.job_id, grown, found, ready=len(ready))
     return int(task.job_id)
 
 
@@ -143,16 +153,16 @@ def _by_request(connection: Connection, user_id: int, request_id: str) -> tuple[
     return (row.id, row.uid) if row else None
 
 
-def _insert_tasks(connection: Connection, job_id: int, lane_id: int, tasks: Sequence[NewTask], *, phase: int) -> int:
-    """Inserts tasks, those of later phases blocked; returns the lowest id."""
+def insert_tasks(connection: Connection, job_id: int, lane_id: int, tasks: Sequence[NewTask]) -> list[int]:
+    """Inserts tasks, those of later phases blocked; returns the ids of the ready ones."""
     if not tasks:
-        return 0
+        return []
     rows = [
         {
             "job_id": job_id,
             "lane_id": lane_id,
             "kind": task.kind,
-            "state": TaskState.READY if task.phase <= phase else TaskState.BLOCKED,
+            "state": TaskState.READY if task.phase == 0 else TaskState.BLOCKED,
             "phase": task.phase,
             "depth": task.depth,
             "root": task.root,
@@ -164,8 +174,8 @@ def _insert_tasks(connection: Connection, job_id: int, lane_id: int, tasks: Sequ
         }
         for task in tasks
     ]
-    ids = connection.execute(sa.insert(Task).returning(Task.id), rows).scalars().all()
-    return int(min(ids))
+    made = connection.execute(sa.insert(Task).returning(Task.id, Task.state), rows)
+    return [row.id for row in made if row.state == TaskState.READY]
 
 
 def _insert_failures(connection: Connection, task: Any, found: Found) -> None:

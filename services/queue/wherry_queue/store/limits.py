@@ -1,0 +1,217 @@
+"""Limits on how much bulk work runs at once: of a link, of a site in and out, of a user.
+
+A limit's row counts the running tasks that were leased while it stood, and each task remembers against which limits it
+is counted (`states.Counted`): exactly these get a place back when it ends, whatever has become of the limit meanwhile.
+What has no limit is not counted: everybody would wait for its row, for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from wherry_queue.models import Lane, Link, Site, Task, User
+from wherry_queue.states import Counted, TaskState, WorkClass
+
+_USER: Any = User.__table__
+_SITE: Any = Site.__table__
+_LINK: Any = Link.__table__
+_TASK: Any = Task.__table__
+
+
+class Kind(StrEnum):
+    """What a limit is about."""
+
+    USER = "user"
+    SITE_OUT = "site_out"
+    SITE_IN = "site_in"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where a limit stands."""
+
+    table: Any
+    cap: Any
+    inflight: Any
+    bit: Counted
+
+
+_COLUMNS = {
+    Kind.USER: _Column(_USER, _USER.c.cap, _USER.c.inflight, Counted.USER),
+    Kind.SITE_OUT: _Column(_SITE, _SITE.c.cap_out, _SITE.c.inflight_out, Counted.SITE_OUT),
+    Kind.SITE_IN: _Column(_SITE, _SITE.c.cap_in, _SITE.c.inflight_in, Counted.SITE_IN),
+    Kind.LINK: _Column(_LINK, _LINK.c.cap, _LINK.c.inflight, Counted.LINK),
+}
+"""In the order in which their rows are locked."""
+
+Key = tuple[Kind, int]
+"""A limit: what it is about, and its row's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds where an operator has set nothing; None: no limit."""
+
+    user: int | None = None
+    site_out: int | None = None
+    site_in: int | None = None
+    link: int | None = None
+
+    def of(self, kind: Kind) -> int | None:
+        """Returns the default of a kind of limit."""
+        values: dict[Kind, int | None] = {
+            Kind.USER: self.user, Kind.SITE_OUT: self.site_out, Kind.SITE_IN: self.site_in, Kind.LINK: self.link
+        }  # fmt: skip
+        return values[kind]
+
+
+def effective(cap: int | None, default: int | None) -> int | None:
+    """Returns the limit that holds, None for none, of what stands in a row."""
+    limit = default if cap is None else cap
+    return None if limit is None or limit < 0 else limit
+
+
+def has_room(kind: Kind, table: Any, defaults: Defaults) -> sa.ColumnElement[bool]:
+    """Returns the condition that a limit lets something more start, on a table or an alias of it."""
+    column = _COLUMNS[kind]
+    cap, inflight = table.c[column.cap.name], table.c[column.inflight.name]
+    default = defaults.of(kind)
+    if default is None:
+        return sa.or_(cap.is_(None), cap < 0, inflight < cap)
+    return sa.or_(cap < 0, inflight < sa.func.coalesce(cap, default))
+
+
+def rooms(connection: Connection, keys: Iterable[Key], defaults: Defaults) -> dict[Hashable, int]:
+    """Locks the rows of those of the limits that limit, and returns how many more tasks each lets start."""
+    by_kind: dict[Kind, list[int]] = {}
+    for kind, row_id in set(keys):
+        by_kind.setdefault(kind, []).append(row_id)
+    found: dict[Hashable, int] = {}
+    for kind, column in _COLUMNS.items():
+        if not (ids := by_kind.get(kind)):
+            continue
+        limited = column.cap >= 0 if defaults.of(kind) is None else sa.or_(column.cap.is_(None), column.cap >= 0)
+        query = sa.select(column.table.c.id, column.cap, column.inflight).where(column.table.c.id.in_(ids), limited)
+        for row_id, cap, inflight in connection.execute(query.order_by(column.table.c.id).with_for_update()):
+            limit = effective(cap, defaults.of(kind))
+            assert limit is not None
+            found[kind, row_id] = limit - inflight
+    return found
+
+
+def bits(keys: Iterable[Key]) -> Counted:
+    """Returns what a task remembers that counts against the limits."""
+    counted = Counted(0)
+    for kind, _ in keys:
+        counted |= _COLUMNS[kind].bit
+    return counted
+
+
+def take(connection: Connection, taken: Mapping[Key, int]) -> None:
+    """Counts tasks that start against limits; `rooms` has locked them."""
+    _add(connection, taken, 1)
+
+
+def give_back(connection: Connection, tasks: Iterable[Any]) -> None:
+    """Gives the places of tasks back that no longer run.
+
+    Args:
+        tasks: rows with `counted`, `user_id`, `source_id`, `destination_id` and `link_id`.
+    """
+    freed: Counter[Key] = Counter()
+    for task in tasks:
+        if not task.counted:
+            continue
+        ends = {
+            Kind.USER: task.user_id, Kind.SITE_OUT: task.source_id, Kind.SITE_IN: task.destination_id,
+            Kind.LINK: task.link_id,
+        }  # fmt: skip
+        for kind, column in _COLUMNS.items():
+            if task.counted & column.bit:
+                freed[kind, ends[kind]] += 1
+    _add(connection, freed, -1)
+
+
+def _add(connection: Connection, changes: Mapping[Key, int], sign: int) -> None:
+    for kind, column in _COLUMNS.items():
+        rows = sorted((row_id, count) for (of_kind, row_id), count in changes.items() if of_kind is kind and count)
+        for row_id, count in rows:
+            connection.execute(
+                sa.update(column.table)
+                .where(column.table.c.id == row_id)
+                .values({column.inflight.name: column.inflight + sign * count})
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """A limit as it stands.
+
+    Attributes:
+        cap: as in its row: None: the deployment's default; below 0: no limit.
+        in_use: running tasks that are counted against it.
+    """
+
+    kind: Kind
+    row_id: int
+    cap: int | None
+    in_use: int
+
+
+def set_cap(connection: Connection, kind: Kind, row_id: int, cap: int | None, defaults: Defaults) -> LimitRow:
+    """Sets a limit. What runs already and was not counted against it is from now on, so that it holds at once."""
+    column = _COLUMNS[kind]
+    running: Sequence[int] = ()
+    if effective(cap, defaults.of(kind)) is not None:
+        running = _uncounted(connection, kind, row_id)
+        if running:
+            connection.execute(
+                sa.update(_TASK)
+                .where(_TASK.c.id.in_(running))
+                .values(counted=_TASK.c.counted.op("|")(int(column.bit)))
+            )
+    row = connection.execute(
+        sa.update(column.table)
+        .where(column.table.c.id == row_id)
+        .values({column.cap.name: cap, column.inflight.name: column.inflight + len(running)})
+        .returning(column.cap, column.inflight)
+    ).one()
+    return LimitRow(kind, row_id, row[0], row[1])
+
+
+def _uncounted(connection: Connection, kind: Kind, row_id: int) -> Sequence[int]:
+    """Locks and returns the bulk tasks that run and would count against a limit, but are not counted."""
+    ends = {
+        Kind.USER: Lane.user_id, Kind.SITE_OUT: Link.source_id, Kind.SITE_IN: Link.destination_id, Kind.LINK: Link.id
+    }  # fmt: skip
+    bit = int(_COLUMNS[kind].bit)
+    return (
+        connection.execute(
+            sa.select(Task.id)
+            .join(Lane, Lane.id == Task.lane_id)
+            .join(Link, Link.id == Lane.link_id)
+            .where(Task.state == TaskState.RUNNING, Lane.work_class == WorkClass.BULK, ends[kind] == row_id)
+            .where(Task.counted.op("&")(bit) == 0)
+            .order_by(Task.id)
+            .with_for_update(of=Task)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def set_ones(connection: Connection) -> list[LimitRow]:
+    """Returns the limits that operators have set."""
+    found = []
+    for kind, column in _COLUMNS.items():
+        query = sa.select(column.table.c.id, column.cap, column.inflight).where(column.cap.is_not(None))
+        found += [LimitRow(kind, row[0], row[1], row[2]) for row in connection.execute(query.order_by(column.table.c.id))]
+    return found

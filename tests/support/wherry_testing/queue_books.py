@@ -1,0 +1,126 @@
+"""The queue's books: everything that is kept as a counter, counted, and compared with what is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from wherry_queue.models import Job, Lane, Link, Site, Task, User
+from wherry_queue.states import ENDED, WALKS, Counted, Hold, TaskKind, TaskState, WorkClass
+
+_FILES = (TaskKind.COPY_FILES, TaskKind.REMOVE_FILES)
+
+
+def discrepancies(connection: Connection) -> list[str]:
+    """Returns, in words, each counter that is not what counting gives. Nothing may change meanwhile."""
+    columns = [column for column in Task.__table__.columns if column.name not in ("payload", "cursor", "failure")]
+    tasks = connection.execute(sa.select(*columns)).all()
+    lanes = connection.execute(sa.select(Lane.__table__)).all()
+    jobs = {job.id: job for job in connection.execute(sa.select(Job.__table__))}
+    return [*_lanes(tasks, lanes, jobs), *_users(connection, lanes), *_limits(connection, tasks, lanes),
+            *_jobs(tasks, jobs)]  # fmt: skip
+
+
+def assert_counters(connection: Connection) -> None:
+    """Raises AssertionError that names each counter that is wrong."""
+    found = discrepancies(connection)
+    assert not found, "\n".join(found)
+
+
+def _differing(name: str, kept: Any, counted: Any) -> list[str]:
+    return [] if kept == counted else [f"{name} says {kept}, counted {counted}"]
+
+
+def _lanes(tasks: Any, lanes: Any, jobs: dict[int, Any]) -> list[str]:
+    ready = Counter(task.lane_id for task in tasks if task.state == TaskState.READY)
+    first: dict[int, int] = {}
+    for task in tasks:
+        if task.state == TaskState.READY:
+            first[task.lane_id] = min(task.id, first.get(task.lane_id, task.id))
+    found = []
+    for lane in lanes:
+        found += _differing(f"lane {lane.id}.pending", lane.pending, ready[lane.id])
+        if first.get(lane.id, lane.head) < lane.head:
+            found.append(f"lane {lane.id}.head is {lane.head}, behind the ready task {first[lane.id]}")
+        job = jobs[lane.job_id]
+        found += _differing(f"lane {lane.id}.hold", lane.hold, job.hold & ~Hold.TOO_SHORT)
+        found += _differing(f"lane {lane.id}.priority", lane.priority, job.priority)
+        if bool(lane.hold & Hold.CANCELLED) != bool(job.cancelled):
+            found.append(f"lane {lane.id} and its job differ about whether it is cancelled")
+    return found
+
+
+def _users(connection: Connection, lanes: Any) -> list[str]:
+    active = Counter((lane.user_id, lane.work_class) for lane in lanes if lane.pending and not lane.hold)
+    found = []
+    for user in connection.execute(sa.select(User.__table__)):
+        found += _differing(f"user {user.id}.active_bulk", user.active_bulk, active[user.id, WorkClass.BULK])
+        interactive = active[user.id, WorkClass.INTERACTIVE]
+        found += _differing(f"user {user.id}.active_interactive", user.active_interactive, interactive)
+    return found
+
+
+def _limits(connection: Connection, tasks: Any, lanes: Any) -> list[str]:
+    of_lane = {lane.id: lane for lane in lanes}
+    links = {link.id: link for link in connection.execute(sa.select(Link.__table__))}
+    running: Counter[tuple[str, int]] = Counter()
+    found = []
+    for task in tasks:
+        if task.state != TaskState.RUNNING:
+            found += _differing(f"task {task.id}.counted, which does not run,", task.counted, 0)
+            continue
+        lane = of_lane[task.lane_id]
+        link = links[lane.link_id]
+        for bit, name, row_id in (
+            (Counted.USER, "user", lane.user_id),
+            (Counted.LINK, "link", link.id),
+            (Counted.SITE_OUT, "site out", link.source_id),
+            (Counted.SITE_IN, "site in", link.destination_id),
+        ):
+            running[name, row_id] += bool(task.counted & bit)
+    for link in links.values():
+        found += _differing(f"link {link.id}.inflight", link.inflight, running["link", link.id])
+    for site in connection.execute(sa.select(Site.__table__)):
+        found += _differing(f"site {site.id}.inflight_out", site.inflight_out, running["site out", site.id])
+        found += _differing(f"site {site.id}.inflight_in", site.inflight_in, running["site in", site.id])
+    for user in connection.execute(sa.select(User.__table__)):
+        found += _differing(f"user {user.id}.inflight", user.inflight, running["user", user.id])
+    return found
+
+
+def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
+    by_job: dict[int, list[Any]] = {job_id: [] for job_id in jobs}
+    for task in tasks:
+        by_job[task.job_id].append(task)
+    found = []
+    for job_id, mine in by_job.items():
+        job = jobs[job_id]
+        open_tasks = [task for task in mine if task.state not in ENDED]
+        counted = {
+            "tasks_open": len(open_tasks),
+            "tasks_running": sum(task.state == TaskState.RUNNING for task in mine),
+            "tasks_cancelled": sum(task.state == TaskState.CANCELLED for task in mine),
+            "walks_open": sum(task.kind in WALKS for task in open_tasks),
+            "files_done": sum(task.files_done for task in mine),
+            "bytes_done": sum(task.bytes_done for task in mine),
+        }
+        for name, value in counted.items():
+            found += _differing(f"job {job_id}.{name}", getattr(job, name), value)
+        found += _differing(f"job {job_id} has ended", job.ended_ms is not None, not open_tasks)
+        failed = sum(task.state == TaskState.FAILED for task in mine)
+        if job.tasks_failed < failed:  # reports of walks count too
+            found.append(f"job {job_id}.tasks_failed says {job.tasks_failed}, counted {failed}")
+        if job.files_failed < sum(task.files_failed for task in mine):
+            found.append(f"job {job_id}.files_failed says {job.files_failed}, less than its tasks")
+        if job.files_done + job.files_failed > job.files_total:
+            found.append(f"job {job_id} has done {job.files_done} and failed {job.files_failed} of {job.files_total}")
+        if not job.cancelled and any(task.state == TaskState.BLOCKED for task in mine):
+            later = {task.phase for task in open_tasks if task.state == TaskState.BLOCKED}
+            if min(later) <= max((t.phase for t in open_tasks if t.state != TaskState.BLOCKED), default=-1):
+                found.append(f"job {job_id} has tasks of phases open together")
+        phase_open = sum(task.state != TaskState.BLOCKED for task in open_tasks)
+        if job.phase_open != phase_open:
+            found += _differing(f"job {job_id}.phase_open", job.phase_open, phase_open)
+    return found
