@@ -26,7 +26,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SiteAccess:
-    """What the site service gave for one user at one site. `proxy_pem` is a secret and is never shown."""
+    """What the site service gave for one user at one site. `proxy_pem` is a secret and is never shown.
+
+    `expires` is the credential's end, `session_expires` the session's: until then another credential can be had.
+    """
 
     site: str
     endpoints: tuple[Endpoint, ...]
@@ -34,6 +37,7 @@ class SiteAccess:
     credential_id: str
     expires: datetime | None
     proxy_pem: bytes = field(repr=False)
+    session_expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

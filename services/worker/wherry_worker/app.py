@@ -8,9 +8,12 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from wherry_chassis.buildout import Buildout
+from wherry_chassis.buildout import Worker as WorkerSection
 from wherry_chassis.command import read_material
 from wherry_chassis.logging import logger
 from wherry_chassis.tls import ServiceChannels
@@ -19,19 +22,34 @@ from wherry_worker.access import RunFolder
 from wherry_worker.engine_process import EngineCommand, EngineLimits
 from wherry_worker.engines import EnginePool
 from wherry_worker.leasing import Leasing
-from wherry_worker.noop import NoopRunner
 from wherry_worker.queue_client import QueueClient
-from wherry_worker.running import TaskRunner
+from wherry_worker.running import Runner, TaskRunner
 from wherry_worker.site_client import SiteClient
 
 #: Before a SIGTERM's drain becomes a stop; a supervisor should wait a little longer.
 DRAIN_GRACE_S = 60.0
 
 
-async def run(buildout: Buildout, *, noop: bool = False) -> None:
-    """Runs a worker until SIGTERM or SIGINT; a second signal ends it without waiting for running tasks.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a runner is made of."""
 
-    With `noop` it does nothing for its tasks but to say that they are done: for benchmarks.
+    section: WorkerSection
+    queue: QueueClient
+    sites: SiteClient
+    engines: EnginePool
+
+
+def task_runner(parts: Parts) -> Runner:
+    """Returns what runs leases in a worker."""
+    return TaskRunner(parts.sites, parts.queue, parts.engines, {"gsiftp": parts.section.gsiftp})
+
+
+async def run(
+    buildout: Buildout, make_runner: Callable[[Parts], Runner] = task_runner, *, name: str | None = None
+) -> None:
+    """Runs a worker until it is drained, by SIGTERM, SIGINT or the queue; a second signal ends it at once.
+
     Raises BuildoutError for host certificate files that cannot be used, OSError for the state folder.
     """
     section = buildout.worker
@@ -47,10 +65,10 @@ async def run(buildout: Buildout, *, noop: bool = False) -> None:
         idle_s=section.engine_idle_s,
         most=2 * (section.interactive + section.bulk),
     )
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     queue = QueueClient(queue_channels, name, version("wherry-worker"), replicas=len(queue_addresses))
     sites = SiteClient(site_channels, replicas=len(site_addresses))
-    runner = NoopRunner(queue) if noop else TaskRunner(sites, queue, pool, {"gsiftp": section.gsiftp})
+    runner = make_runner(Parts(section, queue, sites, pool))
     leasing = Leasing(queue, runner, interactive=section.interactive, bulk=section.bulk)
     reaping = asyncio.create_task(pool.reap(), name="reaping engines")
     logger().info("worker_started", worker=name, interactive=section.interactive, bulk=section.bulk)

@@ -7,12 +7,10 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from wherry_worker.access import SiteAccess
 from wherry_worker.engine.messages import Message, Task
 from wherry_worker.engines import EngineHandle
 from wherry_worker.work import LOG_MAX_BYTES, Lease, TaskProgress
-
-#: The reason to stop where the queue no longer counts the lease as ours: nothing to clean up, nothing to settle.
-LEASE_LOST = "LEASE_LOST"
 
 
 class Attempt:
@@ -23,8 +21,12 @@ class Attempt:
         self.token = lease.token
         self._lease_deadline = lease.deadline
         self._bound = float("inf")
-        #: Why it shall stop, once it shall: a CancelledLease's reason.
+        #: The access whose credential ends first.
+        self.bound_by: SiteAccess | None = None
+        #: Why it shall stop, once it shall: one of stopping.py's, or another of a CancelledLease's.
         self.stop_reason: str | None = None
+        #: Whether it shall start no further file.
+        self.pausing = False
         self.transferred_bytes = 0
         self.files_done = 0
         self.changed_at = time.time()
@@ -34,14 +36,23 @@ class Attempt:
 
     @property
     def deadline(self) -> float:
-        """When it has to stop, on the monotonic clock: the lease's end or the credential's, whichever is sooner."""
+        """When it has to stop, on the monotonic clock: by the lease's end or the credential's, whichever is sooner."""
         return min(self._lease_deadline, self._bound)
 
-    async def bound(self, deadline: float) -> None:
-        """Sets the end of the credentials, which the lease's renewals do not move."""
-        self._bound = deadline
+    async def bound(self, deadline: float, access: SiteAccess | None) -> None:
+        """Sets when it has to stop for its credentials, which the lease's renewals do not move.
+
+        `access` is the one whose credential ends first.
+        """
+        self._bound, self.bound_by = deadline, access
         if self._engine is not None:
             await self._engine.extend(self.deadline)
+
+    @property
+    def credential_over(self) -> SiteAccess | None:
+        """The access by which its time is over; None where it is not, or where the lease's end came first."""
+        over = self._bound <= time.monotonic() and self._bound <= self._lease_deadline
+        return self.bound_by if over else None
 
     async def run(self, engine: EngineHandle, task: Task) -> AsyncGenerator[Message, None]:
         """Runs a task in the engine within this attempt's deadline, as EngineProcess.run does."""
@@ -74,6 +85,14 @@ class Attempt:
         self._lease_deadline, self.token = deadline, token
         if self._engine is not None:
             await self._engine.extend(self.deadline)
+
+    async def pause(self) -> None:
+        """Has it finish the files that are moving and start no other; what works on no files ends as it would."""
+        if not self.pausing:
+            self.pausing = True
+            self.note("pausing")
+        if self._engine is not None:
+            await self._engine.halt()
 
     async def stop(self, reason: str) -> None:
         """Ends what is running at once; the running side then cleans up and settles."""

@@ -11,7 +11,7 @@ from wherry_worker.work import ChunkItem, Found, ItemFailure
 BATCH_BYTES = 700 * 1024
 BATCH_CHUNKS = 50
 #: What an item or a failure weighs beside its names.
-_ITEM_BYTES = 40
+_ITEM_BYTES = 60
 _FAILURE_BYTES = 400
 
 

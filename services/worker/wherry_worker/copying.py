@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 
-from wherry_worker.attempt import LEASE_LOST, Attempt
+from wherry_worker.attempt import Attempt
 from wherry_worker.bitmap import Bitmap
 from wherry_worker.engine.messages import (
     CopyFiles,
@@ -17,10 +17,11 @@ from wherry_worker.engine.messages import (
     RemoveFiles,
     RemoveTemporaries,
 )
-from wherry_worker.engine.paths import join
+from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.temporary import tag_of
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineUnavailable
+from wherry_worker.stopping import LEASE_LOST
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
@@ -35,7 +36,9 @@ OpenEngine = Callable[[], AbstractAsyncContextManager[EngineHandle]]
 #: After so many engines that died over one file each, the chunk is given up for this attempt.
 _MOST_DEATHS = 3
 #: For removing what a killed copy left; the lease may be over, so it has a time of its own.
-CLEAN_UP_S = 20.0
+CLEAN_UP_S = 15.0
+#: A killed engine had begun none but the first open files: it takes them in their order.
+_BEGUN_AHEAD = 100
 
 _DIED = {
     "stalled": Problem(
@@ -108,11 +111,15 @@ class Tally:
 
 
 async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk) -> Settlement:
-    """Copies a chunk. An engine that dies over a file costs that file this attempt; the others go on with another."""
+    """Copies a chunk. An engine that dies over a file costs that file this attempt; the others go on with another.
+
+    One that is paused ends as completed with what is done; the queue has the rest done later.
+    """
     tag, fence = tag_of(attempt.lease.ref.task), attempt.lease.ref.fence
     tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory)
+    _refuse_unfit(tally, chunk.items, chunk.make_parents)
     deaths = 0
-    while indexes := tally.open_items():
+    while (indexes := tally.open_items()) and not attempt.pausing:
         task = CopyFiles(
             tag,
             fence,
@@ -121,9 +128,12 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
             tuple(_copy_item(index, chunk.items[index]) for index in indexes),
             chunk.overwrite,
             remove_stale=fence > 1 or deaths > 0,
+            make_parents=chunk.make_parents,
         )
         try:
             async with open_engine() as engine, aclosing(attempt.run(engine, task)) as messages:
+                if attempt.pausing:
+                    break
                 async for message in messages:
                     tally.take(message)
         except EngineTaskFailed as failed:
@@ -132,7 +142,8 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
         except EngineDied as died:
             attempt.note(f"engine ended: {died.cause}")
             if attempt.stop_reason != LEASE_LOST:  # else the lease's next holder does it, and may be at work already
-                clean_up = RemoveTemporaries(tag, fence, chunk.destination_directory)
+                begun = [parent(_destination_path(chunk, index)) for index in tally.open_items()[:_BEGUN_AHEAD]]
+                clean_up = RemoveTemporaries(tag, fence, tuple(dict.fromkeys(begun)))
                 await _remove_temporaries(attempt, open_engine, clean_up)
             if attempt.stop_reason is not None or died.cause not in _DIED:
                 return tally.settlement(*_ending(attempt, died))
@@ -147,6 +158,7 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
 async def remove_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: RemoveChunk) -> Settlement:
     """Removes a chunk of files."""
     tally = Tally(attempt, chunk.items, chunk.done, chunk.directory)
+    _refuse_unfit(tally, chunk.items, below=False)
     indexes = tally.open_items()
     names = tuple(chunk.items[index].name for index in indexes)
     try:
@@ -154,6 +166,8 @@ async def remove_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: RemoveC
             open_engine() as engine,
             aclosing(attempt.run(engine, RemoveFiles(chunk.directory, names))) as messages,
         ):
+            if attempt.pausing:
+                return tally.settlement(Outcome.COMPLETED)
             async for message in messages:
                 if isinstance(message, ItemDone):
                     tally.take(
@@ -198,6 +212,28 @@ def deadline_problem(died: EngineDied) -> Problem:
     return Problem(
         "LEASE_ENDED", f"The worker's time for this attempt was over ({died.cause}).", "operator", retryable=True
     )
+
+
+def _refuse_unfit(tally: Tally, items: Sequence[ChunkItem], below: bool) -> None:
+    """Fails items that could lead out of the chunk's directories; `below` allows paths where there are names else."""
+    for index in tally.open_items():
+        item = items[index]
+        names = [name for name in (item.name, item.destination_name or item.name) if not _is_fit(name, below)]
+        if names:
+            tally.fail(index, _UNFIT)
+
+
+def _is_fit(name: str, below: bool) -> bool:
+    parts = name.split("/")
+    return (below or len(parts) == 1) and not any(part in ("", ".", "..") or "\0" in part for part in parts)
+
+
+def _destination_path(chunk: CopyChunk, index: int) -> str:
+    item = chunk.items[index]
+    return join(chunk.destination_directory, item.destination_name or item.name)
+
+
+_UNFIT = Problem("PATH_INVALID", "This is no path below the directory that it is given for.", "user")
 
 
 def _copy_item(index: int, item: ChunkItem) -> CopyItem:

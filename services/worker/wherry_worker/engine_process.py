@@ -20,6 +20,7 @@ from wherry_worker.engine.messages import (
     Begin,
     Extend,
     Finished,
+    Halt,
     ItemDone,
     Message,
     Problem,
@@ -99,6 +100,7 @@ class EngineProcess:
         self._deadline = float("inf")
         self._active_at = 0.0
         self._last: Progress | None = None
+        self._begun = False
         self.worn = False
 
     @classmethod
@@ -169,6 +171,7 @@ class EngineProcess:
         self._deadline = deadline
         self._active_at = time.monotonic()
         self._last = None
+        self._begun = True
         await self._send(Begin(task, max(deadline - time.monotonic(), 0.001)))
         watch = asyncio.create_task(self._watch(), name=f"engine-{self.pid}-watch")
         finished = False
@@ -184,6 +187,7 @@ class EngineProcess:
                 yield message
         finally:
             watch.cancel()
+            self._begun = False
             if not finished:
                 # The caller lost interest, or the process is gone: what it does now concerns nobody.
                 await self.kill("cancelled")
@@ -193,6 +197,12 @@ class EngineProcess:
         self._deadline = deadline
         with contextlib.suppress(EngineDied):
             await self._send(Extend(max(deadline - time.monotonic(), 0.001)))
+
+    async def halt(self) -> None:
+        """Has the running task begin no further file; it then ends by itself. Without a task nothing happens."""
+        if self._begun:
+            with contextlib.suppress(EngineDied):
+                await self._send(Halt())
 
     async def kill(self, cause: DeathCause) -> None:
         """Ends the process at once and waits until it is gone; the first cause given is the one that is told."""

@@ -51,6 +51,10 @@ class EngineHandle(Protocol):
         """As EngineProcess.extend."""
         ...
 
+    async def halt(self) -> None:
+        """As EngineProcess.halt."""
+        ...
+
     async def kill(self, cause: DeathCause) -> None:
         """As EngineProcess.kill."""
         ...

@@ -8,21 +8,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import replace
 
 from wherry_chassis.logging import logger
 
-from wherry_worker.attempt import LEASE_LOST, Attempt
-from wherry_worker.engine.messages import Problem
+from wherry_worker.attempt import Attempt
 from wherry_worker.ports import LeaseStream, Queue, QueueUnavailable, StreamEvent
 from wherry_worker.running import Runner
 from wherry_worker.settling import FIRST_WAIT_S, LONGEST_WAIT_S, Settler
+from wherry_worker.stopping import DRAINED, JOB_PAUSED, LEASE_LOST, never_started
 from wherry_worker.work import Lease, LeaseRef, Outcome, Renewal, Settlement, TaskProgress, WorkClass
 
 PROGRESS_INTERVAL_S = 1.0
 #: A stream that was silent for so many heartbeats is dead.
 _SILENT_HEARTBEATS = 3
 _FIRST_SILENCE_S = 30.0
+#: Of the time that a drain leaves, so much is kept for stopping what still runs and tidying up behind it: a quarter, at
+#: most so many seconds. A worker that is left less waits so long all the same for the queue's word on its results.
+_STOPPING_S = 5.0
 
 
 class Leasing:
@@ -37,7 +39,9 @@ class Leasing:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._draining = asyncio.Event()
-        self._drain_grace_s: float | None = None
+        self._hurried = asyncio.Event()
+        self._end_by = self._stop_at = float("inf")
+        self._grace_s = float("inf")
         self._told: dict[str, TaskProgress] = {}
         self._heartbeat_s = _FIRST_SILENCE_S / _SILENT_HEARTBEATS
 
@@ -46,15 +50,24 @@ class Leasing:
         """Every lease that this worker answers for."""
         return [attempt.lease.ref for attempt in self._held.values()] + self._settler.held
 
-    def drain(self) -> None:
-        """Takes no more; `serve` returns when what runs has ended and is settled."""
+    def drain(self, grace_s: float | None = None) -> None:
+        """Takes no more; `serve` returns when what runs has ended and is settled.
+
+        What has not ended in `grace_s` (None: those of `serve`) is stopped and given back. Asked again, the sooner end
+        counts.
+        """
+        grace_s = self._grace_s if grace_s is None else grace_s
         if not self._draining.is_set():
-            logger().info("draining", held=len(self._held))
+            logger().info("draining", held=len(self._held), grace_s=grace_s)
+        self._end_by = min(self._end_by, time.monotonic() + grace_s)
+        self._stop_at = min(self._stop_at, time.monotonic() + grace_s - min(_STOPPING_S, grace_s / 4))
         self._draining.set()
+        self._hurried.set()
         self._changed.set()
 
     async def serve(self, grace_s: float) -> None:
-        """Works until drained; what has not ended `grace_s` after that is stopped and given back."""
+        """Works until drained, by default within `grace_s`."""
+        self._grace_s = grace_s
         settling = asyncio.create_task(self._settler.run(), name="settling")
         streaming = asyncio.create_task(self._keep_streaming(), name="streaming")
         draining = asyncio.create_task(self._draining.wait(), name="draining")
@@ -62,8 +75,7 @@ class Leasing:
             ended, _ = await asyncio.wait([settling, streaming, draining], return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()  # those that run for ever end only by an error, which is the worker's end too
-            grace_s = grace_s if self._drain_grace_s is None else min(grace_s, self._drain_grace_s)
-            await self._end_all(grace_s)
+            await self._end_all()
         finally:
             for task in (streaming, settling, draining):
                 task.cancel()
@@ -71,16 +83,17 @@ class Leasing:
                 run.cancel()
             await asyncio.gather(streaming, settling, draining, *self._runs.values(), return_exceptions=True)
 
-    async def _end_all(self, grace_s: float) -> None:
-        deadline = time.monotonic() + grace_s
+    async def _end_all(self) -> None:
+        while self._runs and (left_s := self._stop_at - time.monotonic()) > 0:
+            self._hurried.clear()
+            hurried = asyncio.create_task(self._hurried.wait(), name="hurried")
+            await asyncio.wait([*self._runs.values(), hurried], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+        await asyncio.gather(*(attempt.stop(DRAINED) for attempt in self._held.values()))
         if self._runs:
-            await asyncio.wait(list(self._runs.values()), timeout=grace_s)
-        for attempt in list(self._held.values()):
-            await attempt.stop("DRAINED")
-        if self._runs:
-            await asyncio.wait(list(self._runs.values()), timeout=5)
+            await asyncio.wait(list(self._runs.values()), timeout=max(self._end_by - time.monotonic(), _STOPPING_S))
         try:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 5)):
+            async with asyncio.timeout(max(self._end_by - time.monotonic(), _STOPPING_S)):
                 await self._settler.settled()
         except TimeoutError:
             logger().error("results_not_settled", count=len(self._settler.held))
@@ -130,8 +143,7 @@ class Leasing:
         for lease in event.leases:
             await self._accept(lease)
         if event.drain_grace_s is not None:
-            self._drain_grace_s = event.drain_grace_s
-            self.drain()
+            self.drain(event.drain_grace_s)
 
     async def _talk(self, stream: LeaseStream) -> None:
         told: tuple[int, int] | None = None
@@ -187,6 +199,10 @@ class Leasing:
                 return  # the same lease, sent again
             await self._stop(held.lease.ref, LEASE_LOST)
             await asyncio.wait([self._runs[task]])
+        if self._draining.is_set():
+            # It was under way when the queue was told.
+            self._settler.add(never_started(Settlement(lease.ref, Outcome.CANCELLED)))
+            return
         attempt = Attempt(lease)
         self._held[task] = attempt
         run = asyncio.create_task(self._run(attempt), name=f"lease {task}")
@@ -196,8 +212,6 @@ class Leasing:
         task = attempt.lease.ref.task
         try:
             settlement = await self._runner.run(attempt)
-            if attempt.stop_reason == "DRAINED" and settlement.outcome is Outcome.CANCELLED:
-                settlement = _given_back(settlement)
             if attempt.stop_reason != LEASE_LOST:
                 self._settler.add(settlement)
         finally:
@@ -216,11 +230,7 @@ class Leasing:
         attempt = self._held.get(ref.task)
         if attempt is not None and attempt.lease.ref.fence <= ref.fence:
             logger().info("lease_cancelled", task=ref.task, fence=ref.fence, reason=reason)
-            await attempt.stop(reason)
-
-
-def _given_back(settlement: Settlement) -> Settlement:
-    return replace(settlement, outcome=Outcome.RETURNED, problem=_DRAINED)
-
-
-_DRAINED = Problem("WORKER_DRAINED", "The worker was taken out of service.", "operator", retryable=True)
+            if reason == JOB_PAUSED:
+                await attempt.pause()
+            else:
+                await attempt.stop(reason)

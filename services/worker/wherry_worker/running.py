@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from wherry_chassis.logging import logger
 from wherry_worker.access import SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import ChunkLimits
-from wherry_worker.copying import OpenEngine, copy_chunk, deadline_problem, died_problem, remove_chunk
+from wherry_worker.copying import CLEAN_UP_S, OpenEngine, copy_chunk, deadline_problem, died_problem, remove_chunk
 from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirectory, Rename
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineKey, Engines, EngineUnavailable, Plan
@@ -29,6 +29,7 @@ from wherry_worker.ports import (
     SiteSessionExpired,
     SiteUnavailable,
 )
+from wherry_worker.stopping import SESSION_ENDS, as_stopped
 from wherry_worker.walking import WalkFailed, list_for_caller, walk_copy, walk_remove
 from wherry_worker.work import (
     CopyChunk,
@@ -45,19 +46,24 @@ from wherry_worker.work import (
 
 #: A credential that ends sooner than this is not begun with.
 LEAST_CREDENTIAL_S = 30.0
+#: Work stops so long before its credential's end: what it leaves behind is removed with that same credential.
+SESSION_MARGIN_S = CLEAN_UP_S
 #: The part of a credential's life after which another is asked for (from its half on there is one), and the least time
 #: between two askings.
 RENEW_AFTER = 0.6
 RENEW_LEAST_S = 5.0
 #: Tasks go back for so long where something outside them is down.
 RETURN_FOR_S = 5.0
+#: A door that calls a credential expired is believed where its end is no further off than this.
+CLOCKS_APART_S = 600.0
+_SESSION_REFUSED = frozenset({"SESSION_EXPIRED", "SOURCE_SESSION_EXPIRED", "DESTINATION_SESSION_EXPIRED"})
 
 
 class Runner(Protocol):
     """Runs leases."""
 
     async def run(self, attempt: Attempt) -> Settlement:
-        """Works through an attempt; raises nothing but CancelledError."""
+        """Works through an attempt; raises nothing but CancelledError. What was stopped ends as stopping.py says."""
         ...
 
 
@@ -82,8 +88,13 @@ class TaskRunner:
         """Works through an attempt."""
         started = time.monotonic()
         settlement = await self._settled(attempt)
-        if attempt.stop_reason is not None and settlement.outcome is not Outcome.COMPLETED:
-            settlement = replace(settlement, outcome=Outcome.CANCELLED, problem=None)
+        if attempt.stop_reason is not None:
+            settlement = as_stopped(settlement, attempt.stop_reason)
+            if attempt.stop_reason in SESSION_ENDS:
+                for site in {attempt.lease.source_site, attempt.lease.destination_site}:
+                    await self._engines.end_sessions(attempt.lease.user, site)
+        else:
+            settlement = await self._with_session_looked_at(attempt, settlement)
         logger().info(
             "task_ended",
             task=attempt.lease.ref.task,
@@ -115,8 +126,7 @@ class TaskRunner:
             attempt.note("the queue gave the task to another worker")
             return Settlement(ref, Outcome.CANCELLED)
         except SiteSessionExpired as expired:
-            await self._engines.end_sessions(attempt.lease.user, expired.site)
-            return Settlement(ref, Outcome.RETURNED, _session_expired(expired.site))
+            return await self._signed_out(attempt, Settlement(ref, Outcome.RETURNED), expired.site)
         except NoCommonProtocol:
             return Settlement(ref, Outcome.FAILED, _NO_COMMON_PROTOCOL)
         except (SiteUnavailable, QueueUnavailable, CredentialRefused, EngineUnavailable) as error:
@@ -136,11 +146,13 @@ class TaskRunner:
         chosen = plan(source, destination, self._schemes, lease.attempt)
         attempt.note(f"by {chosen.engine}: {_shown(chosen)}")
         key = EngineKey(lease.user, source.site, None if destination is None else destination.site)
+        newest = {access.site: access for access in accesses}
 
         def open_engine() -> AbstractAsyncContextManager[EngineHandle]:
-            return self._engines.engine(key, chosen)
+            # A second engine, in the place of one that died, may begin long after the first credentials have ended.
+            return self._engines.engine(key, _with_newest(chosen, newest))
 
-        async with self._renewing(attempt, accesses):
+        async with self._renewing(attempt, newest):
             return await self._do(attempt, open_engine)
 
     async def _do(self, attempt: Attempt, open_engine: OpenEngine) -> Settlement:
@@ -176,7 +188,7 @@ class TaskRunner:
         for access in accesses:
             if _left_s([access]) < LEAST_CREDENTIAL_S:
                 raise SiteSessionExpired(access.site)
-        await attempt.bound(time.monotonic() + _left_s(accesses))
+        await _bind(attempt, accesses)
         return accesses
 
     def _ends(self, attempt: Attempt, accesses: Sequence[SiteAccess]) -> tuple[SiteAccess, SiteAccess | None]:
@@ -188,31 +200,74 @@ class TaskRunner:
             raise CredentialRefused("SITE_MISSING") from None
 
     @asynccontextmanager
-    async def _renewing(self, attempt: Attempt, accesses: list[SiteAccess]) -> AsyncIterator[None]:
+    async def _renewing(self, attempt: Attempt, newest: dict[str, SiteAccess]) -> AsyncIterator[None]:
         """Renews the credentials of a task that outlasts them, as far as the user's sessions at the sites go."""
-        renewing = asyncio.create_task(self._renew(attempt, accesses), name="renewing credentials")
+        renewing = asyncio.create_task(self._renew(attempt, newest), name="renewing credentials")
         try:
             yield
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def _renew(self, attempt: Attempt, accesses: list[SiteAccess]) -> None:
-        while (left_s := _left_s(accesses)) < float("inf"):
-            await asyncio.sleep(max(left_s * RENEW_AFTER, RENEW_LEAST_S))
+    async def _renew(self, attempt: Attempt, newest: dict[str, SiteAccess]) -> None:
+        while (left_s := _left_s(newest.values())) < float("inf"):
+            await asyncio.sleep(max((left_s - SESSION_MARGIN_S) * RENEW_AFTER, RENEW_LEAST_S))
             try:
-                accesses = await self._sites.fetch(attempt.token, accesses)
+                accesses = await self._sites.fetch(attempt.token, list(newest.values()))
             except (SiteUnavailable, SiteSessionExpired, CredentialRefused) as error:
                 attempt.note(f"credentials not renewed: {type(error).__name__}")
                 continue
+            newest.update({access.site: access for access in accesses})
             self._engines.renew(attempt.lease.user, accesses)
-            await attempt.bound(time.monotonic() + _left_s(accesses))
+            await _bind(attempt, accesses)
+
+    async def _with_session_looked_at(self, attempt: Attempt, settlement: Settlement) -> Settlement:
+        """Returns how an attempt ended whose session did too: what had no time left, or was refused, is given back."""
+        over = attempt.credential_over
+        if settlement.outcome is Outcome.RETURNED and over is not None:
+            if _beyond_s(over) > LEAST_CREDENTIAL_S:
+                return replace(settlement, problem=_not_renewed(over.site))
+            return await self._signed_out(attempt, settlement, over.site)
+        problem = settlement.problem
+        if problem is not None and problem.reason in _SESSION_REFUSED and (bound := attempt.bound_by) is not None:
+            # The door's clock is ahead of ours; where the end is far off, it is not the user who can help.
+            lease = attempt.lease
+            site = lease.destination_site if problem.reason.startswith("DESTINATION") else lease.source_site
+            if site == bound.site and _left_s([bound]) < CLOCKS_APART_S:
+                return await self._signed_out(attempt, replace(settlement, outcome=Outcome.RETURNED), site)
+        return settlement
+
+    async def _signed_out(self, attempt: Attempt, settlement: Settlement, site: str) -> Settlement:
+        await self._engines.end_sessions(attempt.lease.user, site)
+        return replace(settlement, problem=_session_expired(site), sign_in_site=site)
 
 
-def _left_s(accesses: Sequence[SiteAccess]) -> float:
+async def _bind(attempt: Attempt, accesses: Sequence[SiteAccess]) -> None:
+    """Has an attempt stop before the first of its credentials ends."""
+    ending = [access for access in accesses if access.expires is not None]
+    first = min(ending, key=lambda access: _left_s([access]), default=None)
+    await attempt.bound(time.monotonic() + _left_s(accesses) - SESSION_MARGIN_S, first)
+
+
+def _beyond_s(access: SiteAccess) -> float:
+    """Returns how long the session goes on behind the credential, so that another could be had."""
+    if access.session_expires is None or access.expires is None:
+        return 0.0
+    return (access.session_expires - access.expires).total_seconds()
+
+
+def _left_s(accesses: Iterable[SiteAccess]) -> float:
     """Returns the time until the first of the credentials ends."""
     ends = [access.expires for access in accesses if access.expires is not None]
     return (min(ends) - datetime.now(UTC)).total_seconds() if ends else float("inf")
+
+
+def _with_newest(chosen: Plan, newest: Mapping[str, SiteAccess]) -> Plan:
+    source = replace(chosen.source, access=newest[chosen.source.access.site])
+    destination = chosen.destination
+    if destination is not None:
+        destination = replace(destination, access=newest[destination.access.site])
+    return replace(chosen, source=source, destination=destination)
 
 
 def _shown(chosen: Plan) -> str:
@@ -228,6 +283,11 @@ def _session_expired(site: str) -> Problem:
         retryable=True,
         help=f"Sign in at {site.removeprefix('sites/')} again.",
     )
+
+
+def _not_renewed(site: str) -> Problem:
+    name = site.removeprefix("sites/")
+    return Problem("CREDENTIAL_NOT_RENEWED", f"No new credential for {name} could be had.", "operator", retryable=True)
 
 
 def _unready(error: Exception) -> Problem:

@@ -55,5 +55,5 @@ class SiteClient:
 def _refusal(error: grpc.aio.AioRpcError) -> Exception:
     reason, metadata = error_info(error)
     if reason == "SITE_SESSION_EXPIRED":
-        return SiteSessionExpired(metadata.get("site", "sites/unknown"))
+        return SiteSessionExpired(metadata.get("site", ""))
     return CredentialRefused(reason or error.code().name)

@@ -24,6 +24,7 @@ from wherry_worker.trust import Authority
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
+    DestinationFile,
     Found,
     ItemFailure,
     Lease,
@@ -143,6 +144,7 @@ def _work(message: lease.Lease) -> Work:
                 unpack_chunk(copy.chunk),
                 copy.done,
                 _overwrite(copy.overwrite),
+                copy.make_parents,
             )
         case "remove_files":
             files = message.remove_files
@@ -173,6 +175,9 @@ def unpack_chunk(chunk: lease.EntryChunk) -> tuple[ChunkItem, ...]:
             item.size_bytes,
             item.modify_time_s,
             item.mode,
+            DestinationFile(item.destination.size_bytes, item.destination.modify_time_s)
+            if item.HasField("destination")
+            else None,
         )
         for item in lease.ChunkEntries.FromString(raw).entries
     )
@@ -198,6 +203,7 @@ def access_of(message: site.SiteCredential, have: Sequence[SiteAccess]) -> SiteA
         credential_id=message.credential_id,
         expires=_time(message.expire_time) if message.HasField("expire_time") else None,
         proxy_pem=proxy_pem,
+        session_expires=_time(message.session_expire_time) if message.HasField("session_expire_time") else None,
     )
 
 
@@ -231,6 +237,7 @@ def settlement_message(settlement: Settlement) -> lease.Settlement:
         bytes_done=settlement.bytes_done,
         failures=[_failure_message(failure) for failure in settlement.failures],
         log=settlement.log,
+        sign_in_site=settlement.sign_in_site,
     )
     if settlement.problem is not None:
         message.failure.CopyFrom(_problem_message(settlement.problem))
@@ -281,6 +288,11 @@ def pack_chunk(items: Sequence[ChunkItem]) -> lease.EntryChunk:
                 size_bytes=item.size_bytes,
                 modify_time_s=item.modify_time_s,
                 mode=item.mode,
+                destination=None
+                if item.destination is None
+                else lease.DestinationFile(
+                    size_bytes=item.destination.size_bytes, modify_time_s=item.destination.modify_time_s
+                ),
             )
             for item in items
         ]

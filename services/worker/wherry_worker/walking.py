@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import BatchBuilder, ChunkLimits
 from wherry_worker.engine.messages import (
     Changed,
+    Entry,
     EntryBatch,
     ListDirectory,
     MakeDirectory,
@@ -28,7 +30,7 @@ from wherry_worker.engine.temporary import PREFIX
 from wherry_worker.engine_process import EngineTaskFailed
 from wherry_worker.engines import EngineHandle
 from wherry_worker.ports import Reports
-from wherry_worker.work import ChunkItem, Found, ItemFailure, LeaseRef, WalkCopy, WalkRemove
+from wherry_worker.work import ChunkItem, DestinationFile, Found, ItemFailure, LeaseRef, WalkCopy, WalkRemove
 
 #: Batches sent in one go before the queue's word is waited for; so many are kept for sending again.
 _BATCHES_IN_FLIGHT = 4
@@ -42,24 +44,28 @@ class WalkFailed(Exception):
         self.problem = problem
 
 
-def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder) -> None:
-    """Decides what a copy does with one entry of its directory."""
+def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder, destination_name: str = "") -> None:
+    """Decides what a copy does with one entry of its directory.
+
+    What the chunk would refuse without having looked at any byte is refused here already, and takes no task.
+    """
     entry, there = pair.source, pair.destination
+    here = "" if there is None else there.kind
+    never = walk.overwrite == "never"
     match entry.kind:
         case _ if entry.name.startswith(PREFIX):
             # Another copy's unfinished file, here because this directory is a destination too.
             batch.skip(entry.name)
-        case "directory" if there is not None and there.kind != "directory":
+        case "directory" if here in ("file", "other"):  # a link may lead to a directory: the walk will find out
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_DIRECTORY))
         case "directory":
             batch.add_directory(entry.name)
-        case "file" if there is not None and there.kind == "directory":
+        case "file" if never and here == "directory":
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_FILE))
-        case "file" if there is not None and walk.overwrite == "never" and there.size_bytes != entry.size_bytes:
+        case "file" if never and there is not None and here == "file" and there.size_bytes != entry.size_bytes:
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _EXISTS))
         case "file":
-            item = ChunkItem(entry.name, "", entry.size_bytes, entry.modify_time_s, entry.mode)
-            batch.add_file(item)
+            batch.add_file(_item(entry, there, destination_name))
         case "symlink":
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _SYMLINK))
         case "unlistable":
@@ -78,7 +84,7 @@ def remove_entry(pair: Pair, walk: WalkRemove, batch: BatchBuilder) -> None:
         case "unlistable":
             batch.add_failure(entry.name, _failure(walk.path, pair, entry.problem or _UNLISTABLE))
         case _:
-            batch.add_file(ChunkItem(entry.name, "", entry.size_bytes, entry.modify_time_s, entry.mode))
+            batch.add_file(_item(entry, None))
 
 
 async def walk_copy(
@@ -93,8 +99,7 @@ async def walk_copy(
         if entry is None:
             raise WalkFailed(_NOT_FOUND)
         if entry.kind != "directory":
-            item = ChunkItem(_name(walk.source_path), "", entry.size_bytes, entry.modify_time_s, entry.mode)
-            await _copy_one_file(attempt, engine, walk, item, reports)
+            await _copy_one_file(attempt, engine, walk, entry, reports)
             return
         if not walk.recursive:
             raise WalkFailed(_NOT_RECURSIVE)
@@ -177,15 +182,28 @@ async def list_for_caller(attempt: Attempt, engine: EngineHandle, path: str, rep
 
 
 async def _copy_one_file(
-    attempt: Attempt, engine: EngineHandle, walk: WalkCopy, item: ChunkItem, reports: Reports
+    attempt: Attempt, engine: EngineHandle, walk: WalkCopy, entry: Entry, reports: Reports
 ) -> None:
     above = parent(walk.destination_path)
-    await attempt.first(engine, MakeDirectory("destination", above, parents=True, exist_ok=True))
-    destination_name = _name(walk.destination_path)
-    renamed = destination_name if destination_name != item.name else ""
+    made = await attempt.first(engine, MakeDirectory("destination", above, parents=True, exist_ok=True))
+    there: Entry | None = None
+    if not (isinstance(made, Changed) and made.changed):
+        looked = await attempt.first(engine, Stat("destination", walk.destination_path))
+        there = looked.entry if isinstance(looked, StatResult) else None
     batch = BatchBuilder("", ChunkLimits(), parent(walk.source_path), above)
-    batch.add_file(ChunkItem(item.name, renamed, item.size_bytes, item.modify_time_s, item.mode))
+    file_walk = replace(walk, source_path=parent(walk.source_path))
+    copy_entry(
+        Pair(replace(entry, name=_name(walk.source_path)), there), file_walk, batch, _name(walk.destination_path)
+    )
     await reports.report(attempt.lease.ref, [batch.take()])
+
+
+def _item(entry: Entry, there: Entry | None, destination_name: str = "") -> ChunkItem:
+    found = (
+        DestinationFile(there.size_bytes, there.modify_time_s) if there is not None and there.kind == "file" else None
+    )
+    renamed = destination_name if destination_name != entry.name else ""
+    return ChunkItem(entry.name, renamed, entry.size_bytes, entry.modify_time_s, entry.mode, found)
 
 
 class _Sender:

@@ -31,14 +31,27 @@ class LeaseRef:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationFile:
+    """A file that was at the destination when both ends were listed."""
+
+    size_bytes: int
+    modify_time_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkItem:
-    """A file of a chunk. `destination_name` is empty where it is the same as `name`."""
+    """A file of a chunk. `destination_name` is empty where it is the same as `name`.
+
+    Both are paths below the chunk's directories where the chunk says `make_parents`. `destination` None: nothing was
+    there, or nobody looked.
+    """
 
     name: str
     destination_name: str = ""
     size_bytes: int = 0
     modify_time_s: int = 0
     mode: int = 0
+    destination: DestinationFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +78,14 @@ class WalkRemove:
 
 @dataclass(frozen=True, slots=True)
 class CopyChunk:
-    """Copy a chunk of files; `done` has a bit for each item."""
+    """Copy a chunk of files; `done` has a bit for each item. `make_parents`: see ChunkItem."""
 
     source_directory: str
     destination_directory: str
     items: tuple[ChunkItem, ...]
     done: bytes
     overwrite: Overwrite
+    make_parents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +186,10 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The result of a lease. `done` has a bit for each item of a chunk, earlier attempts' included."""
+    """The result of a lease. `done` has a bit for each item of a chunk, earlier attempts' included.
+
+    `sign_in_site` is where the user has to sign in before a returned task can go on.
+    """
 
     ref: LeaseRef
     outcome: Outcome
@@ -184,6 +201,7 @@ class Settlement:
     results: tuple[ItemResult, ...] = ()
     retry_after_s: float = 0.0
     log: str = ""
+    sign_in_site: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,8 @@ class FolderCopy:
             target.write_bytes(content[:-1] if "!short" in source_path else content)
             on_bytes(len(content))
         except OSError as error:
-            raise _door_error("copy", error) from error
+            where = source_path if error.filename == str(self._source.real(source_path)) else destination_path
+            raise DoorError("copy", error.errno or 70, f"{error.strerror}: {where}") from error
 
 
 def _misbehave(path: str, on_bytes: OnBytes) -> None:

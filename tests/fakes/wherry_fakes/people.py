@@ -40,11 +40,12 @@ class People:
     _refresh: dict[str, str] = field(default_factory=dict)
     _used: dict[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _users: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def register(self, email: str, password: str, *, display_name: str = "", verified: bool = True) -> Account:
         """Adds an account; one that is not verified gets a mail."""
-        account = Account(email, password, f"users/{len(self.accounts) + 1}", display_name or email, verified)
+        account = Account(email, password, f"users/{next(self._users)}", display_name or email, verified)
         self.accounts[email] = account
         if not verified:
             self.mails.append((email, f"verify-{next(self._numbers)}"))
@@ -78,6 +79,11 @@ class People:
     def end_session_of(self, context: grpc.ServicerContext) -> None:
         """Ends the session that a call came with."""
         self._sessions.pop(self._access[bearer_of(context)][0], None)
+
+    def delete(self, account: Account) -> None:
+        """Deletes an account with its sessions."""
+        del self.accounts[account.email]
+        self._sessions = {name: whose for name, whose in self._sessions.items() if whose is not account}
 
     def refuse_access_tokens(self) -> None:
         """Makes all access tokens void, the sessions go on."""
@@ -137,6 +143,15 @@ class FakeUserService(user_service_pb2_grpc.UserServiceServicer):
 
     def GetUser(self, request: messages.GetUserRequest, context: grpc.ServicerContext) -> messages.User:
         return _user(self._people.caller(context))
+
+    def DeleteUser(self, request: messages.DeleteUserRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
+        account = self._people.caller(context)
+        if request.name not in {"users/me", account.user}:
+            refuse(context, grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND")
+        if request.password != account.password:
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "PASSWORD_WRONG")
+        self._people.delete(account)
+        return empty_pb2.Empty()
 
 
 class FakeSessionService(user_service_pb2_grpc.SessionServiceServicer):

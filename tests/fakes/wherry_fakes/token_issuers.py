@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.protobuf import empty_pb2
 from wherry.queue.v1 import lease_service_pb2, lease_service_pb2_grpc
 from wherry.user.v1 import user_service_pb2, user_service_pb2_grpc
 
@@ -37,6 +38,8 @@ class FakeUserKeys(user_service_pb2_grpc.KeyServiceServicer, user_service_pb2_gr
 
     def __init__(self) -> None:
         self.signer = Signer("user-key")
+        self.confirmed: list[int] = []
+        """Cursors that followers have confirmed."""
         self._revoked: list[user_service_pb2.Revocation] = []
         self._changed = asyncio.Event()
 
@@ -48,7 +51,14 @@ class FakeUserKeys(user_service_pb2_grpc.KeyServiceServicer, user_service_pb2_gr
 
     def revoke(self, session: str) -> None:
         """Ends a session."""
-        revocation = user_service_pb2.Revocation(cursor=len(self._revoked) + 1, session_id=session)
+        self._tell(user_service_pb2.Revocation(session_id=session))
+
+    def delete(self, user: str) -> None:
+        """Deletes the account of `users/{user}`."""
+        self._tell(user_service_pb2.Revocation(user=user))
+
+    def _tell(self, revocation: user_service_pb2.Revocation) -> None:
+        revocation.cursor = len(self._revoked) + 1
         revocation.expire_time.FromSeconds(int(time.time()) + 3600)
         self._revoked.append(revocation)
         self._changed.set()
@@ -68,6 +78,12 @@ class FakeUserKeys(user_service_pb2_grpc.KeyServiceServicer, user_service_pb2_gr
             yield user_service_pb2.WatchRevocationsResponse(revocations=news, cursor=told)
             self._changed.clear()
             await self._changed.wait()
+
+    async def ConfirmRevocations(
+        self, request: user_service_pb2.ConfirmRevocationsRequest, context: Any
+    ) -> empty_pb2.Empty:
+        self.confirmed.append(request.cursor)
+        return empty_pb2.Empty()
 
 
 class FakeLeaseKeys(lease_service_pb2_grpc.LeaseKeyServiceServicer):

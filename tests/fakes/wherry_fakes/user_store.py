@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from wherry_user.accounts import Account, Verification, email_key
 from wherry_user.audit import AuditEvent
-from wherry_user.revocations import Revocation, Subject
+from wherry_user.revocations import Follower, Revocation, Subject
 from wherry_user.sessions import Lifetimes, Rotated, Rotation, Session
 from wherry_user.signing import StoredKey
 from wherry_user.sweeping import UNCONFIRMED_KEPT_MS
@@ -31,6 +31,7 @@ class MemoryUserStore:
         self.tokens: dict[str, _Token] = {}
         self.revocations: list[Revocation] = []
         self.cursor = 0
+        self.confirmed = dict.fromkeys(Follower, 0)
         self.keys: list[StoredKey] = []
         self.tallies: dict[str, Tally] = {}
         self.audit: list[AuditEvent] = []
@@ -98,11 +99,30 @@ class MemoryUserStore:
         return next((account for account in self.accounts.values() if email_key(account.email) == key), None)
 
     async def replace_password_hash(self, user_id: str, old: str, new: str) -> None:
-        if self.accounts[user_id].password_hash == old:
+        if user_id in self.accounts and self.accounts[user_id].password_hash == old:
             self.accounts[user_id] = replace(self.accounts[user_id], password_hash=new)
 
-    async def start_session(self, session: Session, refresh_hash: str, event: AuditEvent) -> Session:
-        account = self.accounts[session.user_id]
+    async def delete_account(
+        self, user_id: str, pseudonym: str, margin_ms: int, event: AuditEvent
+    ) -> Revocation | None:
+        if self.accounts.pop(user_id, None) is None:
+            return None
+        gone = {session.id: session for session in self.sessions.values() if session.user_id == user_id}
+        expires_ms = max([event.at_ms, *(session.access_expires_ms for session in gone.values())]) + margin_ms
+        self.sessions = {key: session for key, session in self.sessions.items() if key not in gone}
+        self.tokens = {key: token for key, token in self.tokens.items() if token.session_id not in gone}
+        self.verifications = {h: entry for h, entry in self.verifications.items() if entry[0] != user_id}
+        self.audit = [
+            replace(line, user_id=pseudonym, session_id=None, origin=replace(line.origin, address=""))
+            if line.user_id == user_id
+            else line
+            for line in [*self.audit, replace(event, user_id=user_id)]
+        ]
+        return self._revoke(Subject.USER, user_id, expires_ms)
+
+    async def start_session(self, session: Session, refresh_hash: str, event: AuditEvent) -> Session | None:
+        if (account := self.accounts.get(session.user_id)) is None:
+            return None
         begun = self.sessions[session.id] = replace(session, previous_sign_in_ms=account.last_sign_in_ms)
         self.accounts[account.id] = replace(account, last_sign_in_ms=session.created_ms)
         self.tokens[refresh_hash] = _Token(session.id)
@@ -147,6 +167,12 @@ class MemoryUserStore:
     async def revocations_after(self, cursor: int, limit: int) -> Sequence[Revocation]:
         return [revocation for revocation in self.revocations if revocation.cursor > cursor][:limit]
 
+    async def confirm(self, follower: Follower, cursor: int) -> bool:
+        if cursor > self.cursor:
+            return False
+        self.confirmed[follower] = max(self.confirmed[follower], cursor)
+        return True
+
     async def signing_keys(self) -> Sequence[StoredKey]:
         return sorted(self.keys, key=lambda key: (-key.created_ms, key.kid))
 
@@ -162,7 +188,12 @@ class MemoryUserStore:
         }
         self.sessions = {key: session for key, session in self.sessions.items() if key not in gone}
         self.tokens = {key: token for key, token in self.tokens.items() if token.session_id not in gone}
-        self.revocations = [revocation for revocation in self.revocations if revocation.expires_ms > now_ms]
+        confirmed = min(self.confirmed.values())
+        self.revocations = [
+            revocation
+            for revocation in self.revocations
+            if revocation.expires_ms > now_ms or (revocation.kind is Subject.USER and revocation.cursor > confirmed)
+        ]
         self.tallies = {
             key: tally for key, tally in self.tallies.items() if tally.window_start_ms > now_ms - LONGEST_WINDOW_MS
         }
@@ -199,7 +230,10 @@ class MemoryUserStore:
     def _end(self, session: Session, lifetimes: Lifetimes, event: AuditEvent) -> Revocation:
         self.ended.add(session.id)
         self.audit.append(event)
+        return self._revoke(Subject.SESSION, session.id, lifetimes.revoked_until_ms(session))
+
+    def _revoke(self, kind: Subject, subject: str, expires_ms: int) -> Revocation:
         self.cursor += 1
-        revocation = Revocation(self.cursor, Subject.SESSION, session.id, lifetimes.revoked_until_ms(session))
+        revocation = Revocation(self.cursor, kind, subject, expires_ms)
         self.revocations.append(revocation)
         return revocation

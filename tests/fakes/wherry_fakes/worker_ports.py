@@ -10,6 +10,7 @@ from wherry_worker.access import SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.ports import LeaseStream, Opened, QueueUnavailable, SettlementRefused, StreamEvent
 from wherry_worker.running import Runner
+from wherry_worker.stopping import as_stopped
 from wherry_worker.work import Found, LeaseRef, Outcome, Settlement, TaskProgress
 
 
@@ -131,8 +132,9 @@ class HeldRunner(Runner):
         finally:
             for wait in waits:
                 wait.cancel()
-        outcome = Outcome.CANCELLED if attempt.stop_reason is not None else Outcome.COMPLETED
-        return Settlement(attempt.lease.ref, outcome)
+        if attempt.stop_reason is not None:
+            return as_stopped(Settlement(attempt.lease.ref, Outcome.CANCELLED), attempt.stop_reason)
+        return Settlement(attempt.lease.ref, Outcome.COMPLETED)
 
     def end(self, task: str) -> None:
         self._ends[task].set()

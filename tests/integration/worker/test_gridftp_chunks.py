@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from wherry_testing.engine_conformance import names_in
 from wherry_testing.sites import RealSite
 from wherry_testing.waiting import until
 from wherry_testing.worker_sites import site_access
+from wherry_worker import running
 from wherry_worker.attempt import Attempt
 from wherry_worker.engine_process import EngineCommand, EngineLimits
 from wherry_worker.engines import EnginePool
@@ -23,6 +25,8 @@ from wherry_worker.work import ChunkItem, CopyChunk, Lease, LeaseRef, Outcome, W
 
 #: Large enough that a test can stop the copy in its middle, whatever the disks do; sparse at the source.
 LARGE = 4 << 30
+#: Large enough to be caught moving, and soon there.
+MIDDLING = 1 << 30
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Bench:
     runner: TaskRunner
     queue: FakeQueue
     pool: EnginePool
+    access: FakeSites
     source: Path
     destination: Path
     sites: tuple[RealSite, RealSite]
@@ -42,12 +47,12 @@ class Bench:
         other = "sites/site-a" if isinstance(work, WalkRemove) else "sites/site-b"
         return Attempt(Lease(ref, end, "t", WorkClass.BULK, "users/1", "sites/site-a", other, 1, work))
 
-    def large(self) -> CopyChunk:
+    def large(self, size_bytes: int = LARGE) -> CopyChunk:
         with (self.source / "large").open("wb") as file:
-            file.truncate(LARGE)
+            file.truncate(size_bytes)
         (self.source / "small").write_bytes(b"small")
         self.sites[0].own("alice")
-        return CopyChunk("/", "/", (ChunkItem("large", "", LARGE), ChunkItem("small", "", 5)), b"", "never")
+        return CopyChunk("/", "/", (ChunkItem("large", "", size_bytes), ChunkItem("small", "", 5)), b"", "never")
 
 
 @pytest.fixture
@@ -64,8 +69,9 @@ async def bench(
         site_access(two_sites[1], "bob", credentials[1], below="work"),
     )
     queue = FakeQueue()
-    runner = TaskRunner(FakeSites(*accesses), queue, pool, {"gsiftp": "gfal2"})
-    yield Bench(runner, queue, pool, *folders, two_sites)
+    access = FakeSites(*accesses)
+    runner = TaskRunner(access, queue, pool, {"gsiftp": "gfal2"})
+    yield Bench(runner, queue, pool, access, *folders, two_sites)
     await pool.close()
     for folder in folders:
         for path in folder.rglob("*"):
@@ -78,17 +84,48 @@ def written(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.name.startswith(".wherry-"))
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; pause, resume, retry")
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
 async def test_a_cancel_ends_a_running_copy_within_a_second_and_nothing_is_left(bench: Bench) -> None:
     attempt = bench.attempt(bench.large())
-    running = asyncio.create_task(bench.runner.run(attempt))
+    copying = asyncio.create_task(bench.runner.run(attempt))
     await until(lambda: written(bench.destination) > 0, within_s=30)
     started = time.monotonic()
     await attempt.stop("JOB_CANCELLED")
     assert time.monotonic() - started < 1
-    settlement = await running
+    settlement = await copying
     assert settlement.outcome is Outcome.CANCELLED
     assert names_in(bench.destination) == []
+
+
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+async def test_a_pause_lets_the_moving_copy_end_and_starts_no_other(bench: Bench) -> None:
+    attempt = bench.attempt(bench.large(MIDDLING))
+    copying = asyncio.create_task(bench.runner.run(attempt))
+    await until(lambda: written(bench.destination) > 0, within_s=30)
+    await attempt.pause()
+    settlement = await copying
+    assert (settlement.outcome, settlement.done, settlement.failures) == (Outcome.COMPLETED, b"\x01", ())
+    assert names_in(bench.destination) == ["large"]
+    assert (bench.destination / "large").stat().st_size == MIDDLING
+
+
+@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("B4", missing="the queue's part")
+async def test_a_copy_that_outlasts_the_session_stops_before_its_end_and_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "LEAST_CREDENTIAL_S", 0)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=running.SESSION_MARGIN_S + 2.5)
+    bench.access.accesses["sites/site-b"] = replace(
+        bench.access.accesses["sites/site-b"], expires=soon, session_expires=soon
+    )
+    settlement = await bench.runner.run(bench.attempt(bench.large()))
+    assert dt.datetime.now(dt.UTC) < soon
+    assert settlement.problem is not None
+    assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, "SITE_SESSION_EXPIRED")
+    assert (settlement.sign_in_site, settlement.done) == ("sites/site-b", b"\x00")
+    assert names_in(bench.destination) == []
+    assert bench.pool.known("users/1", ["sites/site-a", "sites/site-b"]) == []
 
 
 @pytest.mark.row("W2")
@@ -106,11 +143,11 @@ async def test_a_copy_stops_before_its_lease_ends_and_the_next_lease_begins_clea
 
 async def test_progress_tells_the_bytes_that_arrive(bench: Bench) -> None:
     attempt = bench.attempt(bench.large())
-    running = asyncio.create_task(bench.runner.run(attempt))
-    await until(lambda: attempt.transferred_bytes > 0 or running.done(), within_s=60)
+    copying = asyncio.create_task(bench.runner.run(attempt))
+    await until(lambda: attempt.transferred_bytes > 0 or copying.done(), within_s=60)
     assert 0 < attempt.transferred_bytes <= LARGE + 5
     await attempt.stop("JOB_CANCELLED")
-    await running
+    await copying
 
 
 @pytest.mark.row("J6", missing="links by policy; a tree of several levels, in the end-to-end tests")

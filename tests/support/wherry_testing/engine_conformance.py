@@ -325,13 +325,77 @@ class EngineConformance:
         left = names_in(rig.destination)
         assert left == [".wherry-job.7-3-1", ".wherry-job.70-1-0", ".wherry-x", "file"]
 
+    @pytest.mark.row("J7", missing="the way from the caller's request; retry")
+    async def test_a_halted_copy_ends_what_moves_and_begins_no_other(self, rig: EngineRig) -> None:
+        names = [f"{number:03}" for number in range(400)]
+        for name in names:
+            (rig.source / name).write_bytes(b"1")
+        rig.own()
+        task = CopyFiles("job.7", 1, "/", "/", tuple(CopyItem(i, name, name) for i, name in enumerate(names)))
+        done = []
+        async with rig.open() as engine:
+            async for message in engine.run(task, time.monotonic() + 60):
+                if isinstance(message, ItemDone):
+                    done.append(names[message.index])
+                    await engine.halt()
+            assert 1 <= len(done) < 400
+            assert names_in(rig.destination) == done
+            await engine.halt()  # of no meaning to the task that comes next
+            again = await copy_with(engine, b"399")
+        assert [item.problem for item in again] == [None]
+
+    @pytest.mark.row("J10", missing="the submission")
+    async def test_files_below_the_directories_are_copied_and_their_parents_made(self, rig: EngineRig) -> None:
+        for path in ("d/e/one", "d/two", "three"):
+            (rig.source / path).parent.mkdir(parents=True, exist_ok=True)
+            (rig.source / path).write_bytes(path.encode())
+        (rig.destination / "there").mkdir()
+        (rig.destination / "file").write_bytes(b"")
+        (rig.destination / "there" / ".wherry-job.7-1-1").write_bytes(b"an earlier lease's")
+        rig.own()
+        items = (
+            CopyItem(0, "d/e/one", "new/er/1"),
+            CopyItem(1, "d/two", "there/2"),
+            CopyItem(2, "d/two", "file/2"),
+            CopyItem(3, "three", "three"),
+        )
+        task = CopyFiles("job.7", 2, "/", "/", items, remove_stale=True, make_parents=True)
+        async with rig.open() as engine:
+            done = [message for message in await run(engine, task) if isinstance(message, ItemDone)]
+        reasons = [item.problem.reason if item.problem else None for item in done]
+        assert reasons == [None, None, "DESTINATION_EXISTS", None]
+        assert (rig.destination / "new" / "er" / "1").read_bytes() == b"d/e/one"
+        assert names_in(rig.destination / "there") == ["2"]
+        assert names_in(rig.destination / "new" / "er") == ["1"]
+        assert (rig.destination / "three").read_bytes() == b"three"
+        assert (rig.destination / "file").read_bytes() == b""
+
+    async def test_without_being_asked_for_no_parent_is_made(self, rig: EngineRig) -> None:
+        (rig.source / "f").write_bytes(b"1")
+        rig.own()
+        task = CopyFiles("job.7", 1, "/", "/", (CopyItem(0, "f", "new/f"),))
+        async with rig.open() as engine:
+            done = [message for message in await run(engine, task) if isinstance(message, ItemDone)]
+        assert [item.problem.reason for item in done if item.problem] == ["DESTINATION_NOT_FOUND"]
+        assert names_in(rig.destination) == []
+
+    @pytest.mark.row("D2")
+    async def test_temporaries_are_removed_from_each_directory_that_is_named(self, rig: EngineRig) -> None:
+        for name in ("a", "b"):
+            (rig.destination / name).mkdir()
+            (rig.destination / name / ".wherry-job.7-3-0").write_bytes(b"left")
+        rig.own()
+        async with rig.open() as engine:
+            await run(engine, RemoveTemporaries("job.7", 3, ("/none", "/a", "/b")))
+        assert [names_in(rig.destination / name) for name in ("a", "b")] == [[], []]
+
     async def test_what_a_killed_copy_left_is_removed(self, rig: EngineRig) -> None:
         (rig.destination / ".wherry-job.7-3-0").write_bytes(b"left")
         (rig.destination / ".wherry-job.7-4-0").write_bytes(b"a later lease's")
         rig.own()
         async with rig.open() as engine:
-            await run(engine, RemoveTemporaries("job.7", 3, "/"))
-            await run(engine, RemoveTemporaries("job.7", 3, "/no-such-directory"))
+            await run(engine, RemoveTemporaries("job.7", 3, ("/",)))
+            await run(engine, RemoveTemporaries("job.7", 3, ("/no-such-directory",)))
         assert names_in(rig.destination) == [".wherry-job.7-4-0"]
 
     @pytest.mark.row("D7")

@@ -6,13 +6,15 @@ import asyncio
 import datetime as dt
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wherry_fakes.pretending_engines import Pretence, PretendingEngine, PretendingEngines
 from wherry_fakes.worker_access import folder_access, folder_pool
 from wherry_fakes.worker_ports import FakeQueue, FakeSites
 from wherry_testing.waiting import until
@@ -20,8 +22,9 @@ from wherry_worker import running
 from wherry_worker.access import Endpoint, SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.bitmap import Bitmap
-from wherry_worker.engine.messages import Overwrite
-from wherry_worker.engine_process import EngineLimits
+from wherry_worker.engine.messages import Finished, Message, Overwrite, Problem, Task
+from wherry_worker.engine_process import EngineLimits, EngineTaskFailed
+from wherry_worker.engines import EngineKey, Plan
 from wherry_worker.planner import NoCommonProtocol, plan
 from wherry_worker.ports import CredentialRefused, SiteSessionExpired, SiteUnavailable
 from wherry_worker.running import TaskRunner
@@ -146,7 +149,7 @@ async def test_what_would_fail_for_every_file_ends_the_chunk_at_once(bench: Benc
     assert bench.there() == ["a"]
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; pause, resume, retry")
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
 async def test_a_cancel_stops_a_running_copy_and_leaves_no_temporary(patient: Bench) -> None:
     attempt = patient.attempt(patient.chunk("a", "b!stall"))
     running = asyncio.create_task(patient.runner.run(attempt))
@@ -164,6 +167,59 @@ async def test_a_cancel_before_the_engine_is_there_is_heeded(patient: Bench) -> 
     await attempt.stop("JOB_CANCELLED")
     assert (await patient.runner.run(attempt)).outcome is Outcome.CANCELLED
     assert patient.there() == []
+
+
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+async def test_a_pause_lets_the_moving_file_end_and_starts_no_other(patient: Bench) -> None:
+    attempt = patient.attempt(patient.chunk("a", "b!slow", "c", "d"))
+    running = asyncio.create_task(patient.runner.run(attempt))
+    await until(lambda: any(name.startswith(".wherry-") for name in patient.there()) and attempt.files_done == 1)
+    await attempt.pause()
+    settlement = await running
+    assert (settlement.outcome, settlement.done, settlement.failures) == (Outcome.COMPLETED, b"\x03", ())
+    assert patient.there() == ["a", "b!slow"]
+    assert patient.pool.started == 1
+
+
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+async def test_a_pause_before_the_first_file_leaves_all_of_them(patient: Bench) -> None:
+    for work in (patient.chunk("a"), RemoveChunk("/", (ChunkItem("a", "", 7),), b"")):
+        attempt = patient.attempt(work)
+        await attempt.pause()
+        settlement = await patient.runner.run(attempt)
+        assert (settlement.outcome, settlement.done, settlement.files_done) == (Outcome.COMPLETED, b"\x00", 0)
+    assert patient.there() == []
+    assert (patient.source / "a").exists()
+
+
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+async def test_a_cancel_after_a_pause_still_stops_the_moving_file(patient: Bench) -> None:
+    attempt = patient.attempt(patient.chunk("a", "b!stall"))
+    running = asyncio.create_task(patient.runner.run(attempt))
+    await until(lambda: any(name.startswith(".wherry-") for name in patient.there()) and attempt.files_done == 1)
+    await attempt.pause()
+    await attempt.stop("JOB_CANCELLED")
+    settlement = await asyncio.wait_for(running, 5)
+    assert (settlement.outcome, settlement.done) == (Outcome.CANCELLED, b"\x01")
+    assert patient.there() == ["a"]
+
+
+@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("B4", missing="the queue's part")
+@pytest.mark.parametrize("reason", ["SIGN_IN_REQUIRED", "SUSPENDED"])
+async def test_what_is_stopped_for_the_users_standing_keeps_what_is_done_and_holds_no_credential(
+    patient: Bench, tmp_path: Path, reason: str
+) -> None:
+    attempt = patient.attempt(patient.chunk("a", "b!stall"))
+    running = asyncio.create_task(patient.runner.run(attempt))
+    await until(lambda: any(name.startswith(".wherry-") for name in patient.there()) and attempt.files_done == 1)
+    assert secrets_in(tmp_path, "*.pem")
+    await attempt.stop(reason)
+    settlement = await asyncio.wait_for(running, 5)
+    assert settlement.problem is not None
+    assert (settlement.outcome, settlement.problem.reason, settlement.done) == (Outcome.RETURNED, reason, b"\x01")
+    assert patient.there() == ["a"]
+    assert secrets_in(tmp_path, "*.pem") == set()
 
 
 @pytest.mark.row("W2")
@@ -209,7 +265,7 @@ async def test_without_credentials_the_task_goes_back_unstarted(bench: Bench, er
     assert bench.there() == []
 
 
-@pytest.mark.row("W4", missing="the estimate; waiting for the sign-in")
+@pytest.mark.row("W4", missing="the queue's part")
 async def test_a_credential_about_to_end_is_not_begun_with(bench: Bench) -> None:
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
     bench.sites.accesses["sites/b"] = replace(bench.sites.accesses["sites/b"], expires=soon)
@@ -218,11 +274,13 @@ async def test_a_credential_about_to_end_is_not_begun_with(bench: Bench) -> None
     assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, "SITE_SESSION_EXPIRED")
 
 
-@pytest.mark.row("W4", missing="the estimate; waiting for the sign-in")
+@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("D16")
 async def test_a_copy_that_outlasts_its_credentials_goes_on_with_renewed_ones(
     patient: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "LEAST_CREDENTIAL_S", 0)
+    monkeypatch.setattr(running, "SESSION_MARGIN_S", 0)
     monkeypatch.setattr(running, "RENEW_LEAST_S", 0)
     now = dt.datetime.now(dt.UTC)
     first = patient.sites.accesses["sites/a"]
@@ -237,20 +295,143 @@ async def test_a_copy_that_outlasts_its_credentials_goes_on_with_renewed_ones(
     assert [access.credential_id for access in patient.pool.known("users/1", ["sites/a"])] == ["new"]
 
 
-@pytest.mark.row("W4", missing="the estimate; waiting for the sign-in")
-async def test_a_copy_whose_credentials_cannot_be_renewed_stops_when_they_end(
+@pytest.mark.row("W4", missing="the queue's part")
+async def test_a_second_engine_gets_the_renewed_credentials_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, EngineLimits(stall_s=2.5, watch_interval_s=0.05))
+    monkeypatch.setattr(running, "LEAST_CREDENTIAL_S", 0)
+    monkeypatch.setattr(running, "SESSION_MARGIN_S", 0)
+    monkeypatch.setattr(running, "RENEW_LEAST_S", 0.1)
+    now = dt.datetime.now(dt.UTC)
+    first = bench.sites.accesses["sites/a"]
+    bench.sites.accesses["sites/a"] = replace(first, expires=now + dt.timedelta(seconds=2))
+    chunk = bench.chunk("a", "b!stall", "c")
+    copying = asyncio.create_task(bench.run(chunk))
+    await until(lambda: bench.sites.asked)
+    bench.sites.accesses["sites/a"] = replace(first, expires=None, credential_id="new", proxy_pem=b"NEW KEY")
+    settlement = await copying
+    assert (settlement.outcome, settlement.done) == (Outcome.COMPLETED, b"\x05")
+    assert bench.pool.started == 2
+    assert secrets_in(tmp_path, "source.pem") == {b"NEW KEY"}
+    await bench.pool.close()
+
+
+@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("B4", missing="the queue's part")
+async def test_a_copy_that_outlasts_its_session_stops_before_its_end_and_is_given_back_for_the_sign_in(
+    patient: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "LEAST_CREDENTIAL_S", 0)
+    monkeypatch.setattr(running, "SESSION_MARGIN_S", 30)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=31.5)
+    first = patient.sites.accesses["sites/b"]
+    patient.sites.accesses["sites/b"] = replace(first, expires=soon, session_expires=soon)
+    settlement = await patient.run(patient.chunk("a", "x!stall"), seconds=60)
+    assert dt.datetime.now(dt.UTC) < soon - dt.timedelta(seconds=25)
+    assert settlement.problem is not None
+    assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, "SITE_SESSION_EXPIRED")
+    assert (settlement.sign_in_site, settlement.done, settlement.files_done) == ("sites/b", b"\x01", 1)
+    assert patient.there() == ["a"]
+    assert secrets_in(tmp_path, "*.pem") == set()
+
+
+@pytest.mark.row("W4", missing="the queue's part")
+async def test_credentials_that_end_before_their_session_do_not_send_the_user_to_sign_in(
     patient: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "LEAST_CREDENTIAL_S", 0)
+    monkeypatch.setattr(running, "SESSION_MARGIN_S", 0)
     monkeypatch.setattr(running, "RENEW_LEAST_S", 0.2)
-    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1.2)
-    patient.sites.accesses["sites/a"] = replace(patient.sites.accesses["sites/a"], expires=soon)
+    now = dt.datetime.now(dt.UTC)
+    first = patient.sites.accesses["sites/a"]
+    patient.sites.accesses["sites/a"] = replace(
+        first, expires=now + dt.timedelta(seconds=1.2), session_expires=now + dt.timedelta(hours=9)
+    )
     copying = asyncio.create_task(patient.run(patient.chunk("x!stall")))
     await until(lambda: patient.sites.asked)
-    patient.sites.error = SiteSessionExpired("sites/a")
+    patient.sites.error = SiteUnavailable("UNAVAILABLE")
     settlement = await copying
-    assert settlement.outcome is Outcome.RETURNED
+    assert settlement.problem is not None
+    assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, "CREDENTIAL_NOT_RENEWED")
+    assert settlement.sign_in_site == ""
     assert patient.there() == []
+
+
+class RefusingEngine(PretendingEngine):
+    """Its destination's door holds every credential for expired."""
+
+    async def run(self, task: Task, deadline: float) -> AsyncGenerator[Message, None]:
+        problem = Problem("DESTINATION_SESSION_EXPIRED", "The sign-in at b has expired.", "user", stops=True)
+        raise EngineTaskFailed(problem)
+        yield Finished()
+
+
+class RefusingEngines(PretendingEngines):
+    @asynccontextmanager
+    async def engine(self, key: EngineKey, plan: Plan) -> AsyncIterator[PretendingEngine]:
+        yield RefusingEngine(Pretence())
+
+
+@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("B4", missing="the queue's part")
+@pytest.mark.parametrize(("left_s", "outcome"), [(60, Outcome.RETURNED), (7200, Outcome.FAILED)])
+async def test_a_door_that_calls_the_credential_expired_is_believed_near_its_end(
+    bench: Bench, left_s: float, outcome: Outcome
+) -> None:
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=left_s)
+    bench.sites.accesses["sites/b"] = replace(bench.sites.accesses["sites/b"], expires=end, session_expires=end)
+    runner = TaskRunner(bench.sites, FakeQueue(), RefusingEngines(Pretence()), {"folder": "folder"})
+    settlement = await runner.run(bench.attempt(bench.chunk("a")))
+    assert settlement.outcome is outcome
+    assert settlement.sign_in_site == ("sites/b" if outcome is Outcome.RETURNED else "")
+
+
+@pytest.mark.row("J10", missing="the submission")
+async def test_entries_below_the_directories_are_copied_and_their_parents_made(bench: Bench) -> None:
+    for path in ("d/e/one", "d/two", "three"):
+        (bench.source / path).parent.mkdir(parents=True, exist_ok=True)
+        (bench.source / path).write_bytes(b"content")
+    items = (ChunkItem("d/e/one", "x/y/1", 7), ChunkItem("d/two", "", 7), ChunkItem("three", "", 7))
+    settlement = await bench.run(CopyChunk("/", "/new/top", items, b"", "never", make_parents=True))
+    assert (settlement.outcome, settlement.done, settlement.failures) == (Outcome.COMPLETED, b"\x07", ())
+    found = sorted(str(path.relative_to(bench.destination)) for path in bench.destination.rglob("*") if path.is_file())
+    assert found == ["new/top/d/two", "new/top/three", "new/top/x/y/1"]
+
+
+@pytest.mark.row("J10", missing="the submission")
+@pytest.mark.parametrize("name", ["../out", "d/../../out", "d//two", "/etc/passwd", "d/.", "d/", "", "nul\0"])
+async def test_an_entry_that_could_lead_out_of_its_directory_is_refused_by_itself(bench: Bench, name: str) -> None:
+    good = bench.chunk("a").items[0]
+    for item in (ChunkItem(name, "ok", 7), *([ChunkItem("a", name, 7)] if name else [])):
+        chunk = CopyChunk("/", "/", (item, good), b"", "always", make_parents=True)
+        settlement = await bench.run(chunk)
+        assert [(f.index, f.problem.reason) for f in settlement.failures] == [(0, "PATH_INVALID")]
+        assert settlement.done == b"\x02"
+    assert bench.there() == ["a"]
+
+
+async def test_a_path_where_a_name_has_to_be_is_refused(bench: Bench) -> None:
+    (bench.source / "d").mkdir()
+    (bench.source / "d" / "f").write_bytes(b"content")
+    items = (ChunkItem("d/f", "", 7), ChunkItem("..", "", 7))
+    for work in (CopyChunk("/", "/", items, b"", "never"), RemoveChunk("/", items, b"")):
+        settlement = await bench.run(work)
+        assert [f.problem.reason for f in settlement.failures] == ["PATH_INVALID"] * 2
+    assert (bench.source / "d" / "f").exists()
+
+
+@pytest.mark.row("D2")
+async def test_a_killed_copy_below_the_directory_leaves_no_temporary(patient: Bench) -> None:
+    (patient.source / "d").mkdir()
+    (patient.source / "d" / "b!stall").write_bytes(b"content")
+    chunk = CopyChunk("/", "/", (ChunkItem("d/b!stall", "", 7),), b"", "never", make_parents=True)
+    attempt = patient.attempt(chunk)
+    copying = asyncio.create_task(patient.runner.run(attempt))
+    await until(lambda: list(patient.destination.glob("d/.wherry-*")))
+    await attempt.stop("JOB_CANCELLED")
+    assert (await copying).outcome is Outcome.CANCELLED
+    assert list((patient.destination / "d").iterdir()) == []
 
 
 async def test_what_warm_engines_hold_is_offered_when_credentials_are_asked_for(bench: Bench) -> None:

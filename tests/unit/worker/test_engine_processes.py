@@ -182,7 +182,7 @@ async def test_a_kill_ends_a_running_copy_at_once_and_another_engine_cleans_up(t
     assert time.monotonic() - started < 1
     assert not is_alive(engine.pid)
     async with pool.engine(KEY, plan) as other:
-        await run(other, RemoveTemporaries("job.1", 1, "/"))
+        await run(other, RemoveTemporaries("job.1", 1, ("/",)))
     assert names_in(destination) == []
     await pool.close()
 

@@ -75,7 +75,7 @@ async def test_a_finished_task_is_settled(worker: Worker) -> None:
     await until(lambda: worker.leasing.held == [])
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; pause, resume, retry")
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
 async def test_a_cancel_stops_the_task_at_once_and_it_is_settled_as_cancelled(worker: Worker) -> None:
     stream = await worker.holds(lease())
     started = time.monotonic()
@@ -83,6 +83,29 @@ async def test_a_cancel_stops_the_task_at_once_and_it_is_settled_as_cancelled(wo
     await until(lambda: worker.queue.settled)
     assert time.monotonic() - started < 1
     assert worker.queue.settled[0].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+async def test_a_pause_stops_nothing_that_runs_and_a_cancel_after_it_does(worker: Worker) -> None:
+    stream = await worker.holds(lease())
+    attempt = worker.runner.attempts[TASK]
+    stream.send(StreamEvent(cancelled=[(LeaseRef(TASK, 1), "JOB_PAUSED")]))
+    await until(lambda: attempt.pausing)
+    assert attempt.stop_reason is None
+    stream.send(StreamEvent(cancelled=[(LeaseRef(TASK, 1), "JOB_CANCELLED")]))
+    await until(lambda: worker.queue.settled)
+    assert worker.queue.settled[0].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.parametrize("reason", ["SIGN_IN_REQUIRED", "SUSPENDED"])
+async def test_what_is_stopped_for_the_users_standing_is_given_back(worker: Worker, reason: str) -> None:
+    stream = await worker.holds(lease())
+    stream.send(StreamEvent(cancelled=[(LeaseRef(TASK, 1), reason)]))
+    await until(lambda: worker.queue.settled)
+    (settlement,) = worker.queue.settled
+    assert settlement.problem is not None
+    assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, reason)
 
 
 @pytest.mark.row("W2")
@@ -233,6 +256,31 @@ async def test_the_queue_can_ask_for_a_drain(worker: Worker) -> None:
     stream.send(StreamEvent(drain_grace_s=0.1))
     await asyncio.wait_for(worker.serving, 5)
     assert worker.queue.settled[0].outcome is Outcome.RETURNED
+
+
+@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+async def test_the_queues_grace_is_kept_even_where_it_is_longer_than_the_workers_own(worker: Worker) -> None:
+    stream = await worker.holds(lease())
+    stream.send(StreamEvent(drain_grace_s=30))
+    await until(lambda: ("drain", None) in stream.said)
+    await asyncio.wait([worker.serving], timeout=0.5)  # longer than the worker's own
+    assert worker.runner.attempts[TASK].stop_reason is None
+    worker.leasing.drain()  # a SIGTERM: the sooner end counts
+    await asyncio.wait_for(worker.serving, 5)
+    assert worker.queue.settled[0].outcome is Outcome.RETURNED
+
+
+@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+async def test_a_lease_that_was_under_way_when_the_drain_began_is_given_back_unstarted(worker: Worker) -> None:
+    stream = await worker.holds(lease())
+    stream.send(StreamEvent(drain_grace_s=30))
+    await until(lambda: ("drain", None) in stream.said)
+    stream.send(StreamEvent(leases=[lease("jobs/1/tasks/8")]))
+    await until(lambda: worker.queue.settled)
+    assert [(item.ref.task, item.outcome) for item in worker.queue.settled] == [
+        ("jobs/1/tasks/8", Outcome.RETURNED),
+    ]
+    assert "jobs/1/tasks/8" not in worker.runner.attempts
 
 
 async def test_a_worker_with_a_fault_of_its_own_ends_instead_of_idling(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,14 @@ from wherry_fakes.worker_access import folder_access, folder_pool
 from wherry_fakes.worker_ports import FakeQueue, FakeSites
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import BatchBuilder, ChunkLimits
-from wherry_worker.engine.messages import Entry, Overwrite, Pair, Problem
-from wherry_worker.engines import EnginePool
+from wherry_worker.engine.messages import Entry, ListDirectory, Message, Overwrite, Pair, Problem, Task
+from wherry_worker.engines import EngineHandle, EngineKey, EnginePool, Plan
 from wherry_worker.running import TaskRunner
 from wherry_worker.walking import copy_entry, is_inside, remove_entry
 from wherry_worker.work import (
+    ChunkItem,
+    CopyChunk,
+    DestinationFile,
     Found,
     Lease,
     LeaseRef,
@@ -74,6 +79,23 @@ def test_files_become_chunks_and_directories_walks() -> None:
 def test_a_file_that_may_be_the_same_or_be_replaced_is_left_to_the_copy_to_decide() -> None:
     assert decided(Pair(FILE, FILE)).chunks
     assert decided(Pair(FILE, Entry("name", "file", 11)), "always").chunks
+
+
+@pytest.mark.row("J10", missing="filters; the submission")
+def test_what_the_destination_had_goes_with_the_file() -> None:
+    (item,) = decided(Pair(FILE, Entry("name", "file", 10, 77))).chunks[0]
+    assert item.destination == DestinationFile(10, 77)
+    assert decided(Pair(FILE)).chunks[0][0].destination is None
+
+
+def test_where_overwriting_is_asked_for_every_file_goes_into_a_chunk() -> None:
+    for there in (FILE, Entry("name", "file", 11), FOLDER, Entry("name", "symlink")):
+        assert decided(Pair(FILE, there), "always").chunks
+
+
+def test_a_link_at_the_destination_is_left_to_the_copy_which_sees_what_it_leads_to() -> None:
+    assert decided(Pair(FILE, Entry("name", "symlink"))).chunks
+    assert decided(Pair(FOLDER, Entry("name", "symlink"))).directories
 
 
 def test_other_copies_unfinished_files_are_passed_over() -> None:
@@ -151,6 +173,12 @@ class Bench:
         self.runner = TaskRunner(self.sites, self.queue, self.pool, {"folder": "folder"}, ChunkLimits(items=2))
 
     async def run(self, work: Work, attempt: int = 1, **changes: str) -> Settlement:
+        return await self.run_with(self.runner, work, attempt, **changes)
+
+    async def run_with(self, runner: TaskRunner, work: Work, attempt: int = 1, **changes: str) -> Settlement:
+        return await runner.run(self.attempt(work, attempt, **changes))
+
+    def attempt(self, work: Work, attempt: int = 1, **changes: str) -> Attempt:
         one_site = isinstance(work, WalkRemove | ListOne | MakeOneDirectory | RenameOne | RemoveOneDirectory)
         lease = Lease(
             ref=LeaseRef("jobs/1/tasks/2", 1),
@@ -163,7 +191,30 @@ class Bench:
             attempt=attempt,
             work=work,
         )
-        return await self.runner.run(Attempt(lease))
+        return Attempt(lease)
+
+
+class ListingsSeen:
+    """Engines of a pool; keeps what each listing was asked to list beside its directory."""
+
+    def __init__(self, pool: EnginePool) -> None:
+        self.beside: list[str | None] = []
+        self.known, self.renew, self.end_sessions = pool.known, pool.renew, pool.end_sessions
+        self._pool = pool
+
+    @asynccontextmanager
+    async def engine(self, key: EngineKey, plan: Plan) -> AsyncIterator[EngineHandle]:
+        async with self._pool.engine(key, plan) as engine:
+            run = engine.run
+
+            def seen(task: Task, deadline: float) -> AsyncGenerator[Message, None]:
+                if isinstance(task, ListDirectory):
+                    self.beside.append(task.beside)
+                return run(task, deadline)
+
+            engine.run = seen  # type: ignore[method-assign]  # the engine's own, with an ear at it
+            yield engine
+            del engine.run
 
 
 @pytest.fixture
@@ -216,6 +267,75 @@ async def test_a_file_as_the_root_is_one_chunk_with_directories_of_its_own(bench
     assert (item.name, item.destination_name) == ("file", "renamed")
     assert (found.chunk_source_directory, found.chunk_destination_directory) == ("/", "/far/away")
     assert (bench.destination / "far" / "away").is_dir()
+
+
+@pytest.mark.row("J10", missing="filters; the submission")
+async def test_a_walk_lists_the_destination_beside_the_source_where_it_was_there_before(bench: Bench) -> None:
+    (bench.source / "d").mkdir()
+    (bench.source / "d" / "is-a-directory-there").touch()
+    (bench.source / "d" / "is-a-file-there").mkdir()
+    for name in ("new", "other", "same"):
+        (bench.source / "d" / name).write_bytes(b"123")
+    there = bench.destination / "d"
+    there.mkdir()
+    (there / "is-a-directory-there").mkdir()
+    (there / "is-a-file-there").touch()
+    (there / "other").write_bytes(b"12345")
+    (there / "same").write_bytes(b"123")
+    (there / "only-there").touch()
+    os.utime(there / "same", (1_700_000_000, 1_700_000_000))
+    await bench.run(copy_of("/d", "/d"))
+    (found,) = bench.queue.reported
+    items = {item.name: item.destination for chunk in found.chunks for item in chunk}
+    assert items == {"new": None, "same": DestinationFile(3, 1_700_000_000)}
+    assert {failure.path: failure.problem.reason for failure in found.failures} == {
+        "/d/is-a-directory-there": "DESTINATION_IS_A_DIRECTORY",
+        "/d/is-a-file-there": "DESTINATION_NOT_A_DIRECTORY",
+        "/d/other": "DESTINATION_EXISTS",
+    }
+    # The chunk would have said the same of the file that differs.
+    chunk = CopyChunk("/d", "/d", (ChunkItem("other", "", 3), ChunkItem("is-a-directory-there")), b"", "never")
+    settlement = await bench.run(chunk)
+    assert [failure.problem.reason for failure in settlement.failures] == [
+        "DESTINATION_EXISTS",
+        "DESTINATION_IS_A_DIRECTORY",
+    ]
+
+
+async def test_a_directory_that_the_walk_has_just_made_is_not_listed(bench: Bench) -> None:
+    (bench.source / "d").mkdir()
+    (bench.source / "d" / "f").write_bytes(b"123")
+    engines = ListingsSeen(bench.pool)
+    runner = TaskRunner(bench.sites, bench.queue, engines, {"folder": "folder"})
+    for _ in range(2):
+        await bench.run_with(runner, copy_of("/d", "/d"))
+    assert engines.beside == [None, "/d"]
+
+
+async def test_a_pause_lets_a_walk_end_as_it_would(bench: Bench) -> None:
+    (bench.source / "d").mkdir()
+    (bench.source / "d" / "f").touch()
+    attempt = bench.attempt(copy_of("/d", "/d"))
+    await attempt.pause()
+    assert (await bench.runner.run(attempt)).outcome is Outcome.COMPLETED
+    assert bench.queue.reported[0].chunks
+
+
+async def test_a_file_as_the_root_is_looked_at_at_its_destination_too(bench: Bench) -> None:
+    (bench.source / "file").write_bytes(b"1")
+    (bench.destination / "same").write_bytes(b"2")
+    (bench.destination / "other").write_bytes(b"22")
+    (bench.destination / "folder").mkdir()
+    for name in ("same", "other", "folder", "none"):
+        await bench.run(copy_of("/file", f"/{name}"))
+    same, other, folder, none = bench.queue.reported
+    assert same.chunks[0][0].destination is not None
+    assert [found.failures[0].problem.reason for found in (other, folder)] == [
+        "DESTINATION_EXISTS",
+        "DESTINATION_IS_A_DIRECTORY",
+    ]
+    assert (other.failures[0].path, other.chunks) == ("/file", ())
+    assert (none.chunks[0][0].destination_name, none.chunks[0][0].destination) == ("none", None)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import pytest
 import zstandard
-from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from wherry.queue.v1 import job_service_pb2 as job_pb
@@ -19,8 +18,8 @@ from wherry.queue.v1 import lease_service_pb2_grpc
 from wherry.site.v1 import site_service_pb2 as site_pb
 from wherry.site.v1 import site_service_pb2_grpc
 from wherry.type.v1 import entry_pb2
-from wherry_chassis.status import DOMAIN, make_status
 from wherry_chassis.tls import ServiceChannels, server_credentials
+from wherry_fakes.scripted_leases import ScriptedServices
 from wherry_testing.pki import TestPki
 from wherry_worker import translation
 from wherry_worker.access import SiteAccess
@@ -39,6 +38,7 @@ from wherry_worker.site_client import SiteClient
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
+    DestinationFile,
     Found,
     ItemFailure,
     ItemResult,
@@ -61,55 +61,9 @@ REF = LeaseRef("jobs/j-1/tasks/7", 3)
 Refusal = Callable[[], Awaitable[None]]
 
 
-class Services(lease_service_pb2_grpc.LeaseServiceServicer, site_service_pb2_grpc.CredentialServiceServicer):
-    """Answers as the test says and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.said: list[pb.StreamLeasesRequest] = []
-        self.down: list[pb.StreamLeasesResponse] = []
-        self.settled: list[pb.SettleLeasesRequest] = []
-        self.reported: list[pb.ReportEntriesRequest] = []
-        self.asked: list[site_pb.FetchCredentialsRequest] = []
-        self.credentials = site_pb.FetchCredentialsResponse()
-        self.refusals: list[tuple[grpc.StatusCode, str, dict[str, str]]] = []
-
-    async def _refuse(self, context: Any) -> None:
-        if self.refusals:
-            code, reason, metadata = self.refusals.pop(0)
-            info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
-            await context.abort_with_status(make_status(code, "refused", [info]))
-
-    async def StreamLeases(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.StreamLeasesResponse]:  # noqa: N802  # the contract's name
-        self.said.append(await anext(aiter(request_iterator)))
-        await self._refuse(context)
-        for message in self.down:
-            yield message
-        async for request in request_iterator:
-            self.said.append(request)
-
-    async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:  # noqa: N802  # as above
-        await self._refuse(context)
-        self.settled.append(request)
-        answers = [
-            pb.SettlementAnswer(lease=item.lease, status=pb.SETTLEMENT_STATUS_ACCEPTED) for item in request.settlements
-        ]
-        return pb.SettleLeasesResponse(answers=answers)
-
-    async def ReportEntries(self, request_iterator: Any, context: Any) -> pb.ReportEntriesResponse:  # noqa: N802  # as above
-        async for request in request_iterator:
-            self.reported.append(request)
-            await self._refuse(context)
-        return pb.ReportEntriesResponse(cursor=self.reported[-1].cursor)
-
-    async def FetchCredentials(self, request: Any, context: Any) -> site_pb.FetchCredentialsResponse:  # noqa: N802  # as above
-        self.asked.append(request)
-        await self._refuse(context)
-        return self.credentials
-
-
 @pytest.fixture
-async def services(pki: TestPki) -> AsyncIterator[tuple[Services, QueueClient, SiteClient]]:
-    services = Services()
+async def services(pki: TestPki) -> AsyncIterator[tuple[ScriptedServices, QueueClient, SiteClient]]:
+    services = ScriptedServices()
     server = grpc.aio.server()
     lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(services, server)
     site_service_pb2_grpc.add_CredentialServiceServicer_to_server(services, server)
@@ -121,7 +75,7 @@ async def services(pki: TestPki) -> AsyncIterator[tuple[Services, QueueClient, S
     await server.stop(None)
 
 
-Wired = tuple[Services, QueueClient, SiteClient]
+Wired = tuple[ScriptedServices, QueueClient, SiteClient]
 
 
 def lease_message(**work: Any) -> pb.Lease:
@@ -168,6 +122,7 @@ async def test_a_stream_carries_leases_renewals_cancels_and_a_drain(services: Wi
         assert second.drain_grace_s == 60
     assert scripted.said[0].open.worker == "worker-1"
     assert [held.fence for held in scripted.said[0].open.held] == [3]
+    assert scripted.said[0].open.version == "1.0"
 
 
 async def test_work_that_this_release_cannot_read_is_given_back(services: Wired) -> None:
@@ -203,6 +158,7 @@ async def test_settlements_travel_with_all_they_say(services: Wired) -> None:
         results=(ItemResult(0, 7, "0bcb02fc", 1.5, adopted=True),),
         retry_after_s=2.5,
         log="a line",
+        sign_in_site="sites/b",
     )
     assert await queue.settle([settlement]) == {REF}
     (sent,) = scripted.settled[0].settlements
@@ -211,6 +167,7 @@ async def test_settlements_travel_with_all_they_say(services: Wired) -> None:
     assert (sent.failure.retryable, sent.failure.help, sent.log) == (True, "do", "a line")
     assert (sent.failures[0].raw_path, sent.failures[0].index) == (b"/d/odd\xff", 1)
     assert sent.failures[0].path == "/d/odd\N{REPLACEMENT CHARACTER}"
+    assert sent.sign_in_site == "sites/b"
     assert sent.retry_after.ToTimedelta().total_seconds() == 2.5
     (result,) = pb.ChunkResults.FromString(zstandard.ZstdDecompressor().decompress(sent.results)).results
     assert (result.size_bytes, result.adopted) == (7, True)
@@ -229,18 +186,24 @@ async def test_an_unfit_settlement_is_told_from_an_unreachable_queue(services: W
         await queue.settle([Settlement(REF, Outcome.COMPLETED)])
 
 
+CHUNK_WITH_DESTINATION = (
+    ChunkItem("a\udcff", "new", 5, 6, 0o644),
+    ChunkItem("b", "", 1, destination=DestinationFile(0, 0)),
+)
+
+
 async def test_batches_are_reported_again_from_the_first_after_a_break(services: Wired) -> None:
     scripted, queue, _ = services
     scripted.refusals = [(grpc.StatusCode.UNAVAILABLE, "RESTART", {})]
     batches = [
-        Found("", "b", ((ChunkItem("a\udcff", "new", 5, 6, 0o644),),), ("b",), directories_done=1),
+        Found("", "b", (CHUNK_WITH_DESTINATION,), ("b",), directories_done=1),
         Found("b", "c", failures=(ItemFailure(0, "/c", Problem("WHY", "")),), remove_directory=True),
     ]
     await queue.report(REF, batches)
     assert [request.cursor for request in scripted.reported[-2:]] == [b"b", b"c"]
     first, second = scripted.reported[-2:]
     assert translation.unpack_chunk(first.chunks[0]) == batches[0].chunks[0]
-    assert (first.chunks[0].entry_count, first.chunks[0].total_bytes) == (1, 5)
+    assert (first.chunks[0].entry_count, first.chunks[0].total_bytes) == (2, 6)
     assert (first.after, list(first.directories), first.directories_done) == (b"", [b"b"], 1)
     assert (second.remove_directory, second.failures[0].failure.reason) == (True, "WHY")
 
@@ -272,6 +235,7 @@ def credential(proxy: bytes = b"PEM") -> site_pb.SiteCredential:
         proxy_pem=proxy,
     )
     message.expire_time.FromSeconds(1_000)
+    message.session_expire_time.FromSeconds(2_000)
     return message
 
 
@@ -283,6 +247,8 @@ async def test_credentials_come_whole_or_stay_as_they_are_held(services: Wired) 
     assert access.authorities[0].namespaces == ("/O=x/*",)
     assert access.expires is not None
     assert access.expires.timestamp() == 1_000
+    assert access.session_expires is not None
+    assert access.session_expires.timestamp() == 2_000
     scripted.credentials.sites[0].CopyFrom(credential(b""))
     assert await sites.fetch("token", [access]) == [access]
     assert [list(request.have) for request in scripted.asked] == [[], ["c1"]]
@@ -333,9 +299,10 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
                 chunk=CHUNK,
                 done=b"\x01",
                 overwrite=job_pb.OVERWRITE_POLICY_ALWAYS,
+                make_parents=True,
             )
         },
-        CopyChunk("/a", "/b", ITEMS, b"\x01", "always"),
+        CopyChunk("/a", "/b", ITEMS, b"\x01", "always", make_parents=True),
     ),
     ({"remove_files": pb.RemoveFilesWork(directory=b"/a", chunk=CHUNK)}, RemoveChunk("/a", ITEMS, b"")),
     ({"remove_directory": pb.RemoveDirectoryWork(path=b"/a")}, RemoveOneDirectory("/a")),

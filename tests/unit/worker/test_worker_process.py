@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from wherry_fakes.noop_runner import NoopRunner
 from wherry_fakes.worker_ports import FakeQueue
 from wherry_worker.__main__ import main
 from wherry_worker.access import RunFolder
 from wherry_worker.attempt import Attempt
-from wherry_worker.noop import NoopRunner
 from wherry_worker.work import (
     LOG_MAX_BYTES,
     ChunkItem,

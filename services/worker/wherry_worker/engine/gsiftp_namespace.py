@@ -53,20 +53,18 @@ class ControlNamespace:
 
     def entries(self, path: str) -> Iterator[Entry]:
         """Yields a directory's entries; a name with a line break in it is an unlistable one."""
-        found: list[tuple[dict[bytes, bytes], bytes]] = []
-        for reply in self._replies("list", b"MLSC ", path):
-            for line in reply.lines[1:-1]:
-                if line.startswith(b" "):
-                    facts, _, name = line[1:].partition(b"; ")
-                    found.append((_facts(facts), name))
-                elif found:
-                    # The server sends a name with CR LF in it as lines of its own.
-                    found[-1] = (found[-1][0], found[-1][1] + b"\r\n" + line)
-        if not any(known.get(b"type") == b"cdir" for known, _ in found):
+        found: list[Entry] = []
+        itself = False
+        for raw in _raw_entries(self._replies("list", b"MLSC ", path)):
+            facts, _, name = raw.partition(b"; ")
+            known = _facts(facts)
+            if known.get(b"type") in (b"cdir", b"pdir"):
+                itself = itself or known[b"type"] == b"cdir"
+            else:
+                found.append(_entry(to_text(name), known, follow=False))
+        if not itself:
             self._refuse_file(path)
-        for known, name in found:
-            if known.get(b"type") not in (b"cdir", b"pdir"):
-                yield _entry(to_text(name), known, follow=False)
+        yield from found
 
     def make_directory(self, path: str) -> None:
         """Makes one directory."""
@@ -155,6 +153,22 @@ class ControlNamespace:
         found = self.stat(path)
         if found is not None and found.kind != "directory":
             raise DoorError("list", 20, "Not a directory")
+
+
+def _raw_entries(replies: Iterator[Reply]) -> Iterator[bytes]:
+    """Yields a listing's entries, each with its facts; they may go on over the parts that a long listing comes in."""
+    entry: bytes | None = None
+    for reply in replies:
+        for line in reply.lines[1:-1]:
+            if line.startswith(b" "):
+                if entry is not None:
+                    yield entry
+                entry = line[1:]
+            elif entry is not None:
+                # The server sends a name with CR LF in it as lines of its own.
+                entry += b"\r\n" + line
+    if entry is not None:
+        yield entry
 
 
 def _facts(text: bytes) -> dict[bytes, bytes]:

@@ -23,6 +23,7 @@ from wherry_worker.engine.messages import (
     CopyFiles,
     Extend,
     Finished,
+    Halt,
     ListDirectory,
     MakeDirectory,
     Message,
@@ -41,7 +42,7 @@ from wherry_worker.engine.messages import (
     decode,
     encode,
 )
-from wherry_worker.engine.port import Engine, EngineFactory, OnProgress, TaskFailed
+from wherry_worker.engine.port import Engine, EngineFactory, Halted, OnProgress, TaskFailed
 
 PROGRESS_INTERVAL_S = 1.0
 Send = Callable[[Message], None]
@@ -51,6 +52,7 @@ def serve(pipe: socket.socket, factories: Mapping[str, EngineFactory]) -> None:
     """Serves the pipe until the parent closes it."""
     incoming: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     sending = threading.Lock()
+    halt = threading.Event()
 
     def send(message: Message) -> None:
         with sending:
@@ -63,7 +65,11 @@ def serve(pipe: socket.socket, factories: Mapping[str, EngineFactory]) -> None:
                 message = decode(body)
                 if isinstance(message, Extend):
                     process.set_deadline(message.deadline_s)
+                elif isinstance(message, Halt):
+                    halt.set()
                 else:
+                    if isinstance(message, Begin):
+                        halt.clear()
                     incoming.put(message)
         except (OSError, FramingError, ProtocolError):
             process.end(2)
@@ -78,24 +84,24 @@ def serve(pipe: socket.socket, factories: Mapping[str, EngineFactory]) -> None:
             send(Ready(message.engine, platform.python_version()))
         elif isinstance(message, Begin) and engine is not None:
             process.set_deadline(message.deadline_s)
-            problem = run(engine, message.task, send)
+            problem = run(engine, message.task, send, halt.is_set)
             process.set_deadline(None)
             send(Finished(problem, worn=process.is_worn()))
         else:
             process.end(2)
 
 
-def run(engine: Engine, task: Task, send: Send) -> Problem | None:
+def run(engine: Engine, task: Task, send: Send, halted: Halted) -> Problem | None:
     """Runs one task, sending what it yields; returns why it failed as a whole, None where it did not."""
     try:
-        for message in _results(engine, task, Throttle(send)):
+        for message in _results(engine, task, Throttle(send), halted):
             send(message)
     except TaskFailed as failed:
         return failed.problem
     return None
 
 
-def _results(engine: Engine, task: Task, on_progress: OnProgress) -> Iterable[Message]:
+def _results(engine: Engine, task: Task, on_progress: OnProgress, halted: Halted) -> Iterable[Message]:
     match task:
         case ListDirectory():
             return engine.list_directory(task)
@@ -106,11 +112,11 @@ def _results(engine: Engine, task: Task, on_progress: OnProgress) -> Iterable[Me
         case Unlink():
             return [engine.unlink(task)]
         case RemoveFiles():
-            return engine.remove_files(task)
+            return engine.remove_files(task, halted)
         case ChecksumFile():
             return [engine.checksum(task)]
         case CopyFiles():
-            return engine.copy_files(task, on_progress)
+            return engine.copy_files(task, on_progress, halted)
         case Rename():
             engine.rename(task)
         case RemoveDirectory():

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Literal
 
 #: Raised with every change that an engine of another release would misread; both sides refuse any other.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Side = Literal["source", "destination"]
 EntryKind = Literal["file", "directory", "symlink", "other", "unlistable"]
@@ -150,7 +150,10 @@ class ChecksumFile:
 
 @dataclass(frozen=True, slots=True)
 class CopyItem:
-    """One file of a chunk. `index` is its place in the chunk; `size_bytes` what the listing said."""
+    """One file of a chunk. `index` is its place in the chunk; `size_bytes` what the listing said.
+
+    The names may be paths below the chunk's directories where CopyFiles says `make_parents`.
+    """
 
     index: int
     source_name: str
@@ -162,7 +165,9 @@ class CopyItem:
 class CopyFiles:
     """Copy files of one directory, each by way of a temporary name that carries `tag` and `fence`.
 
-    `remove_stale` has temporary names of the same tag and older fences removed before.
+    `remove_stale` has temporary names of the same tag and older fences removed before. With `make_parents` the
+    directories of the destination files are made where they are missing, each once. Temporaries stand beside the files
+    that they become.
     """
 
     tag: str
@@ -173,15 +178,16 @@ class CopyFiles:
     overwrite: Overwrite = "never"
     algorithm: str = "adler32"
     remove_stale: bool = False
+    make_parents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveTemporaries:
-    """Remove what a killed copy may have left in a directory of the destination: fences up to and including `fence`."""
+    """Remove what a killed copy may have left in directories of the destination: fences up to and including `fence`."""
 
     tag: str
     fence: int
-    directory: str
+    directories: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,11 @@ class Extend:
     """Moves the running task's deadline to so many seconds from now."""
 
     deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Begin no further file of the running task: it ends when those that are moving have ended."""
 
 
 Task = (
@@ -318,6 +329,7 @@ Message = (
     Setup
     | Begin
     | Extend
+    | Halt
     | Ready
     | EntryBatch
     | StatResult

@@ -33,6 +33,8 @@ from wherry_worker.engine.messages import (
 )
 
 OnProgress = Callable[[Progress], None]
+#: Tells whether no further file shall be begun; asked before each.
+Halted = Callable[[], bool]
 
 
 class TaskFailed(Exception):
@@ -66,8 +68,8 @@ class Engine(Protocol):
         """Removes a file or a link; leaves a real directory alone."""
         ...
 
-    def remove_files(self, task: RemoveFiles) -> Iterator[ItemDone]:
-        """Removes files, yielding each as it is gone or has failed."""
+    def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
+        """Removes files, yielding each as it is gone or has failed; ends early once it is halted."""
         ...
 
     def remove_directory(self, task: RemoveDirectory) -> None:
@@ -78,8 +80,11 @@ class Engine(Protocol):
         """Has a door compute a file's checksum."""
         ...
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress) -> Iterator[ItemDone]:
-        """Copies files from door to door, yielding each as it is verified and in place, or has failed."""
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+        """Copies files from door to door, yielding each as it is verified and in place, or has failed.
+
+        Once it is halted it finishes the files that it has begun, and ends.
+        """
         ...
 
     def remove_temporaries(self, task: RemoveTemporaries) -> None:

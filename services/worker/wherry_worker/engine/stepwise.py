@@ -39,12 +39,13 @@ from wherry_worker.engine.messages import (
 )
 from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
 from wherry_worker.engine.paths import byte_order, join, parent
-from wherry_worker.engine.port import OnProgress, TaskFailed
+from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.temporary import aside_name, is_stale, temporary_name
 
 BATCH_ENTRIES = 1000
 #: Between two looks for temporaries after a kill: a server may create the file just after the first look.
 SECOND_LOOK_S = 0.3
+_NOT_LISTED = ("_NOT_FOUND", "_NOT_A_DIRECTORY", "_PERMISSION_DENIED")
 
 
 class StepwiseEngine:
@@ -110,9 +111,11 @@ class StepwiseEngine:
             if error.errno != 2:
                 raise TaskFailed(self._explain(error, "source")) from error
 
-    def remove_files(self, task: RemoveFiles) -> Iterator[ItemDone]:
+    def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
         """Removes files; what would fail for all of them ends the task."""
         for index, name in enumerate(task.names, task.first_index):
+            if halted():
+                return
             started = time.monotonic()
             problem = None
             try:
@@ -135,53 +138,92 @@ class StepwiseEngine:
     # --- listing ---
 
     def list_directory(self, task: ListDirectory) -> Iterator[EntryBatch]:
-        """Lists one directory, or two side by side."""
-        entries = self._sorted(task.path, "source")
-        beside = {} if task.beside is None else {e.name: e for e in self._sorted(task.beside, "destination")}
-        if task.after is not None:
-            entries = [entry for entry in entries if byte_order(entry.name) > byte_order(task.after)]
+        """Lists one directory, or two side by side.
+
+        Servers list in no order, so that the source's entries are held until they are sorted. Of the destination's only
+        those are held whose name the source has too.
+        """
+        after = None if task.after is None else byte_order(task.after)
+        entries = [
+            entry for entry in self._listed(task.path, "source") if after is None or byte_order(entry.name) > after
+        ]
+        entries.sort(key=lambda entry: byte_order(entry.name))
+        beside: dict[str, Entry | None] = {}
+        if task.beside is not None:
+            beside = dict.fromkeys(entry.name for entry in entries)
+            for there in self._listed(task.beside, "destination"):
+                if there.name in beside:
+                    beside[there.name] = there
         for start in range(0, len(entries), BATCH_ENTRIES):
             part = entries[start : start + BATCH_ENTRIES]
             yield EntryBatch(tuple(Pair(entry, beside.get(entry.name)) for entry in part))
 
-    def _sorted(self, path: str, side: Side) -> list[Entry]:
+    def _listed(self, path: str, side: Side) -> Iterator[Entry]:
         try:
-            return sorted(self._namespaces[side].entries(path), key=lambda entry: byte_order(entry.name))
+            yield from self._namespaces[side].entries(path)
         except DoorError as error:
             raise TaskFailed(self._explain(error, side)) from error
 
     # --- copying ---
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress) -> Iterator[ItemDone]:
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
         """Copies file by file; what would fail for all of them ends the task."""
         if task.remove_stale:
-            self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, task.destination_directory))
+            directories = tuple(dict.fromkeys(parent(_final_path(task, item)) for item in task.items))
+            self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, directories))
+        made: dict[str, Problem | None] = {}
         for item in task.items:
+            if halted():
+                return
             started = time.monotonic()
-            done = self._copy_one(task, item, on_progress)
+            problem = self._make_parent(parent(_final_path(task, item)), made) if task.make_parents else None
+            done = ItemDone(item.index, problem=problem) if problem else self._copy_one(task, item, on_progress)
             if done.problem is not None and done.problem.stops:
                 raise TaskFailed(done.problem)
             yield replace(done, duration_s=time.monotonic() - started)
 
     def remove_temporaries(self, task: RemoveTemporaries) -> None:
-        """Removes stale temporaries of a task from a directory, and looks again if there were any."""
+        """Removes stale temporaries of a task from directories, and looks again; a third time if there were any."""
+        for attempt in range(3):
+            found = [self._remove_stale(task, directory) for directory in task.directories]
+            if not any(found) and attempt:
+                return
+            time.sleep(SECOND_LOOK_S if not attempt else 0)
+
+    def _remove_stale(self, task: RemoveTemporaries, directory: str) -> bool:
+        """Removes what is stale in one directory; returns whether something was.
+
+        One that is missing, or that may be written but not listed, says for itself what it lets a copy do.
+        """
         namespace = self._namespaces["destination"]
         try:
-            for attempt in range(3):
-                stale = [e.name for e in namespace.entries(task.directory) if is_stale(e.name, task.tag, task.fence)]
-                for name in stale:
-                    self._unlink_if_there(namespace, join(task.directory, name))
-                if not stale and attempt:
-                    return
-                time.sleep(SECOND_LOOK_S if not attempt else 0)
+            stale = [e.name for e in namespace.entries(directory) if is_stale(e.name, task.tag, task.fence)]
+            for name in stale:
+                self._unlink_if_there(namespace, join(directory, name))
         except DoorError as error:
-            if error.errno != 2:
-                raise TaskFailed(self._explain(error, "destination")) from error
+            problem = self._explain(error, "destination")
+            if not problem.reason.endswith(_NOT_LISTED):
+                raise TaskFailed(problem) from error
+            return False
+        return bool(stale)
+
+    def _make_parent(self, directory: str, made: dict[str, Problem | None]) -> Problem | None:
+        """Makes the directory of a destination file; `made` has what came of those that were tried before."""
+        if directory not in made:
+            try:
+                self._make("destination", directory, parents=True, exist_ok=True)
+                made[directory] = None
+            except DoorError as error:
+                problem = self._explain(error, "destination")
+                if problem.retryable:
+                    return problem
+                made[directory] = problem
+        return made[directory]
 
     def _copy_one(self, task: CopyFiles, item: CopyItem, on_progress: OnProgress) -> ItemDone:
         source_path = join(task.source_directory, item.source_name)
-        final_path = join(task.destination_directory, item.destination_name)
-        temporary = join(task.destination_directory, temporary_name(task.tag, task.fence, item.index))
+        final_path = _final_path(task, item)
+        temporary = join(parent(final_path), temporary_name(task.tag, task.fence, item.index))
         source, destination = self._namespaces["source"], self._namespaces["destination"]
         if self._bytes is None:
             raise LookupError("a copy for an engine with one door")
@@ -251,7 +293,7 @@ class StepwiseEngine:
         if not exists or self._doors["destination"].rename_replaces:
             destination.rename(temporary, final)
             return
-        aside = join(task.destination_directory, aside_name(task.tag, task.fence, item.index))
+        aside = join(parent(final), aside_name(task.tag, task.fence, item.index))
         destination.rename(final, aside)
         try:
             destination.rename(temporary, final)
@@ -331,6 +373,10 @@ class StepwiseEngine:
         """Closes the doors' connections."""
         for namespace in self._namespaces.values():
             namespace.close()
+
+
+def _final_path(task: CopyFiles, item: CopyItem) -> str:
+    return join(task.destination_directory, item.destination_name)
 
 
 def _size_differs(expected: int, found: int) -> Problem:

@@ -18,13 +18,13 @@ from wherry_worker.work import (
 
 
 class NoopRunner:
-    """Says of every task that it is done. For benchmarks only: nothing is fetched, listed, copied or removed."""
+    """Says of every task that it is done; walks and listings find nothing."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
 
     async def run(self, attempt: Attempt) -> Settlement:
-        """Settles an attempt as completed; walks and listings find nothing."""
+        """Settles an attempt as completed."""
         lease = attempt.lease
         match lease.work:
             case CopyChunk() | RemoveChunk():
