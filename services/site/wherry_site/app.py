@@ -22,6 +22,7 @@ from wherry_chassis.tls import ServiceChannels
 from wherry_chassis.tokens import RemoteKeys, TokenVerifier
 
 from wherry_site.credentials import CredentialDesk
+from wherry_site.deletion import UserDeletion
 from wherry_site.directory import SiteDirectory
 from wherry_site.egress import Egress, SystemResolver
 from wherry_site.issued import IssuedProxies
@@ -33,10 +34,12 @@ from wherry_site.registry import SiteRegistry
 from wherry_site.servicer.credentials import CredentialServicer
 from wherry_site.servicer.sessions import SiteDirectoryServicer, SiteSessionServicer
 from wherry_site.servicer.sites import SiteServicer
+from wherry_site.session_changes import session_changes
 from wherry_site.sessions import SiteSessions
 from wherry_site.store import Store
 from wherry_site.vault import Vault
 
+_EXPIRE_S = 1.0
 _SWEEP_S = 30.0
 
 
@@ -63,7 +66,8 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
         revocations=revocations,
     )
     database = Database(database_url(section))
-    store = Store(database)
+    store = Store(database, changed=lambda: changes.wake())
+    changes = session_changes(store)
     egress = Egress(SystemResolver(), buildout.egress.allow)
     keys = KeyPool()
     issued = IssuedProxies()
@@ -88,11 +92,12 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
         new_id=_new_id,
     )
     directory = SiteDirectory(store, now_ms=_now_ms)
+    deletion = UserDeletion(store, issued, now_ms=_now_ms)
 
     def register(server: grpc.aio.Server) -> None:
         pb_grpc.add_SiteServiceServicer_to_server(SiteServicer(registry), server)
         pb_grpc.add_SiteSessionServiceServicer_to_server(SiteSessionServicer(sessions), server)
-        pb_grpc.add_SiteDirectoryServiceServicer_to_server(SiteDirectoryServicer(directory), server)
+        pb_grpc.add_SiteDirectoryServiceServicer_to_server(SiteDirectoryServicer(directory, changes), server)
         pb_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(desk), server)
 
     return Service(
@@ -102,20 +107,33 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
         interceptors=chain(build_table(buildout.access), verifier),
         database=database,
         background=[
-            lambda: follow(to_revocations, revocations),
+            lambda: follow(to_revocations, revocations, deletion.forget),
+            changes.run,
             keys.fill,
+            lambda: _expire(sessions),
             lambda: _sweep(sessions, desk),
         ],
+        before_stop=changes.close,
         close=[to_users.close, to_revocations.close, to_queue.close],
     )
 
 
-async def _sweep(sessions: SiteSessions, desk: CredentialDesk) -> None:
-    """Deletes what has ended, for ever."""
+async def _expire(sessions: SiteSessions) -> None:
+    """Ends sessions within about a second of their ends, for ever."""
     while True:
         try:
-            if ended := await sessions.sweep():
+            if ended := await sessions.expire():
                 logger().info("site_sessions_ended", count=ended)
+        except DatabaseUnavailable:
+            logger().warning("expiry_postponed")
+        await asyncio.sleep(_EXPIRE_S)
+
+
+async def _sweep(sessions: SiteSessions, desk: CredentialDesk) -> None:
+    """Deletes what nobody needs any more, for ever."""
+    while True:
+        try:
+            await sessions.sweep()
             await desk.sweep()
         except DatabaseUnavailable:
             logger().warning("sweep_postponed")

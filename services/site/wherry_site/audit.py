@@ -1,4 +1,7 @@
-"""Who did what to what, from where: the audit trail, which is only ever added to."""
+"""Who did what to what, from where: the audit trail, which is only ever added to.
+
+But where somebody deletes their account, a pseudonym takes their place, and their network addresses go.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ class Action(enum.Enum):
     SITE_CREATED = "site.created"
     SITE_UPDATED = "site.updated"
     SITE_DELETED = "site.deleted"
+    ACCOUNT_DELETED = "account.deleted"
+    """With all that the user had here; from then on a pseudonym stands in their place."""
     SIGNED_IN = "site_session.created"
     SIGN_IN_REFUSED = "site_session.refused"
     SIGNED_OUT = "site_session.deleted"
@@ -28,7 +33,7 @@ class AuditEvent:
     Attributes:
         at_ms: when, milliseconds since the epoch.
         user: `users/{user}` who did it, or for whom it was done.
-        site: `sites/{site}`.
+        site: `sites/{site}`; empty for what is not about one.
         address: where the caller's connection came from.
         task, fence: the lease, for credentials.
         worker, worker_thumbprint: subject and SHA-256 of the worker's certificate, for credentials.

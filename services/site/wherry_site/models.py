@@ -104,6 +104,29 @@ class SessionRow(Base):
     ciphertext: Mapped[bytes]
 
 
+class SessionChangeRow(Base):
+    """Something that happened to a session, for those who follow."""
+
+    __tablename__ = "session_change"
+    __table_args__ = (sa.Index("session_change_time", "at_ms"),)
+
+    cursor: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    user: Mapped[str] = mapped_column(_USER)
+    site_id: Mapped[str] = mapped_column(_SITE_ID)
+    kind: Mapped[str] = mapped_column(sa.String(20))
+    expires_ms: Mapped[int] = mapped_column(_Ms)
+    at_ms: Mapped[int] = mapped_column(_Ms)
+
+
+class SessionChangeCursorRow(Base):
+    """The latest cursor: one row, whose lock makes cursors become visible in their order; see `wherry_chassis.feed`."""
+
+    __tablename__ = "session_change_cursor"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[int] = mapped_column(sa.BigInteger)
+
+
 class FenceRow(Base):
     """The highest fence that was seen for a task."""
 
@@ -116,7 +139,7 @@ class FenceRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what to what, from where; rows are only ever added (a trigger sees to it)."""
+    """Who did what to what, from where; rows are only added, and pseudonymised (a trigger sees to it)."""
 
     __tablename__ = "audit_event"
     __table_args__ = (sa.Index("audit_event_user", "user", "at_ms"),)

@@ -30,6 +30,7 @@ from wherry_site.errors import (
 from wherry_site.issued import IssuedProxies
 from wherry_site.names import site_name
 from wherry_site.registry import Actor, SiteRegistry
+from wherry_site.session_changes import KEPT_MS, ChangeKind, SessionChange
 from wherry_site.sign_in import IssuedCredential, Password, SignIn, SignInServer
 from wherry_site.sites import Site, parse_address
 from wherry_site.vault import Sealed, Vault, VaultLocked
@@ -89,7 +90,11 @@ class SessionStore(Protocol):
         ...
 
     async def remove_expired(self, now_ms: int) -> int:
-        """Deletes the sessions that have ended; returns how many."""
+        """Deletes sessions that have ended, and tells of each once; returns how many. There may be more."""
+        ...
+
+    async def forget_changes(self, before_ms: int) -> int:
+        """Drops what was told of sessions before a time; returns how much."""
         ...
 
     async def sealed_with(self, key_ids: Sequence[str], limit: int) -> Sequence[SealedSession]:
@@ -192,9 +197,16 @@ class SiteSessions:
         if removed.expire_ms <= self._now_ms():
             raise SiteSessionNotFound(site=site_name(site_id))
 
-    async def sweep(self) -> int:
-        """Deletes sessions that have ended, and wraps data keys of older wrapping keys anew; returns how many ended."""
-        ended = await self._store.remove_expired(self._now_ms())
+    async def expire(self) -> int:
+        """Deletes the sessions that have ended, with their sealed credentials; returns how many there were."""
+        total = 0
+        while ended := await self._store.remove_expired(self._now_ms()):
+            total += ended
+        return total
+
+    async def sweep(self) -> None:
+        """Wraps data keys of older wrapping keys anew, and drops changes that are kept no longer."""
+        await self._store.forget_changes(self._now_ms() - KEPT_MS)
         for kept in await self._store.sealed_with(self._vault.older_key_ids, limit=_REWRAP):
             user, site = kept.session.user, site_name(kept.session.site_id)
             try:
@@ -204,7 +216,6 @@ class SiteSessions:
                 logger().error("vault_locked", session=kept.session.id)
                 continue
             await self._store.reseal(kept.session.id, kept.sealed, resealed)
-        return ended
 
     async def _server(self, site: Site) -> SignInServer:
         address = parse_address(site.draft.auth_address)
@@ -219,6 +230,16 @@ class SiteSessions:
 
     def _event(self, action: Action, actor: Actor, site_id: str) -> AuditEvent:
         return AuditEvent(self._now_ms(), action, actor.user, site_name(site_id), actor.address)
+
+
+def sign_in_changes(session: SiteSession, before_ms: int | None, now_ms: int) -> Sequence[SessionChange]:
+    """Returns what a sign-in changes; `before_ms` is the end of the session whose place it takes, if of any."""
+    if before_ms is not None and before_ms > now_ms:
+        return [SessionChange(0, session.user, session.site_id, ChangeKind.RENEWED, session.expire_ms)]
+    signed_in = SessionChange(0, session.user, session.site_id, ChangeKind.SIGNED_IN, session.expire_ms)
+    if before_ms is None:
+        return [signed_in]
+    return [SessionChange(0, session.user, session.site_id, ChangeKind.EXPIRED, before_ms), signed_in]
 
 
 def credential_to_pem(credential: IssuedCredential) -> bytes:

@@ -14,24 +14,42 @@ from wherry_chassis.errors import FieldProblem, InvalidFields
 from wherry_chassis.sql import Database
 
 from wherry_site.audit import AuditEvent
+from wherry_site.audit_rows import record
+from wherry_site.change_rows import (
+    append_changes,
+    changes_after,
+    end_expired,
+    end_sessions,
+    forget_changes,
+    newest_change,
+)
+from wherry_site.deletion import Gone
+from wherry_site.deletion_rows import forget_user
 from wherry_site.errors import EtagMismatch, LeaseSuperseded, SiteExists, TitleTaken
 from wherry_site.leases import LeaseClaims
-from wherry_site.models import AuditRow, AuthorityRow, EndpointRow, FenceRow, SessionRow, SiteRow
+from wherry_site.models import AuthorityRow, EndpointRow, FenceRow, SessionRow, SiteRow
 from wherry_site.names import site_id
 from wherry_site.rows import session_row, site_row, to_sealed_session, to_session, to_site
-from wherry_site.sessions import SealedSession, SiteSession
+from wherry_site.session_changes import SessionChange
+from wherry_site.sessions import SealedSession, SiteSession, sign_in_changes
 from wherry_site.sites import Site, title_key
 from wherry_site.vault import Sealed
 
 T = TypeVar("T")
 _TRIES = 3
+_EXPIRED_AT_ONCE = 500
 
 
 class Store:
-    """Sites, sessions, fences and the audit trail: one for all the ports, as they meet in transactions."""
+    """Sites, sessions, fences and the audit trail: one for all the ports, as they meet in transactions.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        changed: called when something has become of sessions, after the commit.
+    """
+
+    def __init__(self, database: Database, changed: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._changed = changed
 
     # -- sites
 
@@ -64,7 +82,7 @@ class Store:
                     raise SiteExists("site_id", site=site.name)
                 _check_rivals(session, site)
                 session.add(site_row(site))
-            _record(connection, event)
+            record(connection, event)
 
         await self._write_among_rivals(work)
 
@@ -78,49 +96,58 @@ class Store:
                     raise EtagMismatch(site=site.name)
                 _check_rivals(session, site)
                 old, new = to_site(before).draft, site.draft
-                if (old.auth_address, list(old.authorities)) != (new.auth_address, list(new.authorities)):
-                    # What was got from another server, or is believed by other CAs, is no sign-in at this site.
-                    session.execute(sa.delete(SessionRow).where(SessionRow.site_id == site.id))
                 for children in (AuthorityRow, EndpointRow):
                     session.execute(sa.delete(children).where(children.site_id == site.id))
                 session.expire_all()
                 session.merge(site_row(site))
-            _record(connection, event)
+            record(connection, event)
+            if (old.auth_address, list(old.authorities)) != (new.auth_address, list(new.authorities)):
+                # What was got from another server, or is believed by other CAs, is no sign-in at this site.
+                end_sessions(connection, SessionRow.site_id == site.id, at_ms=event.at_ms)
 
         await self._write_among_rivals(work)
+        self._changed()
 
     async def remove_site(self, site: Site, event: AuditEvent) -> None:
         """Deletes a site; see the port."""
 
         def work(connection: Connection) -> None:
-            gone = connection.execute(
-                sa.delete(SiteRow).where(
-                    SiteRow.id == site.id, SiteRow.revision == site.revision, SiteRow.create_ms == site.create_ms
-                )
+            this = sa.and_(
+                SiteRow.id == site.id, SiteRow.revision == site.revision, SiteRow.create_ms == site.create_ms
             )
-            if gone.rowcount != 1:
+            # Locked first: nobody signs in there between its sessions' end and its own.
+            if connection.execute(sa.select(SiteRow.id).where(this).with_for_update()).first() is None:
                 raise EtagMismatch(site=site.name)
-            _record(connection, event)
+            record(connection, event)
+            end_sessions(connection, SessionRow.site_id == site.id, at_ms=event.at_ms)
+            connection.execute(sa.delete(SiteRow).where(SiteRow.id == site.id))
 
         await self._database.write(work)
+        self._changed()
 
     # -- sessions
 
     async def put_session(self, sealed: SealedSession, event: AuditEvent) -> bool:
         """Keeps a session in place of the one before; see the port."""
 
+        new = sealed.session
+
         def work(connection: Connection) -> bool:
             with _orm(connection) as session:
                 # Locks the site, so that it is not deleted or moved elsewhere meanwhile.
-                site = sa.select(SiteRow.id).where(SiteRow.id == sealed.session.site_id).with_for_update()
+                site = sa.select(SiteRow.id).where(SiteRow.id == new.site_id).with_for_update()
                 if session.execute(site).first() is None:
                     return False
-                session.execute(sa.delete(SessionRow).where(_session_of(sealed.session.user, sealed.session.site_id)))
+                replaced = sa.delete(SessionRow).where(_session_of(new.user, new.site_id))
+                before_ms = session.execute(replaced.returning(SessionRow.expire_ms)).scalar()
                 session.add(session_row(sealed))
-            _record(connection, event)
+            record(connection, event)
+            append_changes(connection, sign_in_changes(new, before_ms, event.at_ms), at_ms=event.at_ms)
             return True
 
-        return await self._database.write(work)
+        kept = await self._database.write(work)
+        self._changed()
+        return kept
 
     async def sessions(self, user: str, now_ms: int) -> Sequence[SiteSession]:
         """Returns the live sessions of a user, by site."""
@@ -141,15 +168,37 @@ class Store:
                 if row is None:
                     return None
                 removed = to_session(row)
-                session.delete(row)
-            _record(connection, event)
+            record(connection, event)
+            end_sessions(connection, _session_of(user, identifier), at_ms=event.at_ms)
             return removed
 
-        return await self._database.write(work)
+        removed = await self._database.write(work)
+        self._changed()
+        return removed
 
     async def remove_expired(self, now_ms: int) -> int:
-        """Deletes the sessions that have ended."""
-        return await self._delete(sa.delete(SessionRow).where(SessionRow.expire_ms <= now_ms))
+        """Deletes sessions that have ended; see the port."""
+        expired = sa.select(SessionRow.id).where(SessionRow.expire_ms <= now_ms).limit(1)
+        # Asked every second: a look that finds nothing writes nothing.
+        if await self._database.read(lambda connection: connection.execute(expired).first()) is None:
+            return 0
+        ended = await self._database.write(end_expired, now_ms, _EXPIRED_AT_ONCE)
+        self._changed()
+        return ended
+
+    # -- what becomes of sessions
+
+    async def newest_change(self) -> int:
+        """Returns the cursor of the latest change ever."""
+        return await self._database.read(newest_change)
+
+    async def changes_after(self, cursor: int, limit: int) -> Sequence[SessionChange]:
+        """Returns changes behind a cursor, in order."""
+        return await self._database.read(changes_after, cursor, limit)
+
+    async def forget_changes(self, before_ms: int) -> int:
+        """Drops changes from before a time."""
+        return await self._database.write(forget_changes, before_ms)
 
     async def sealed_with(self, key_ids: Sequence[str], limit: int) -> Sequence[SealedSession]:
         """Returns sessions whose data key one of these keys wraps."""
@@ -221,7 +270,7 @@ class Store:
                 seen = session.scalars(_fence(claims.task)).first()
                 if seen is not None and seen.fence > claims.fence:
                     raise LeaseSuperseded(task=claims.task)
-            _record(connection, *events)
+            record(connection, *events)
 
         await self._database.write(work)
 
@@ -229,11 +278,19 @@ class Store:
         """Drops fences not seen since."""
         return await self._delete(sa.delete(FenceRow).where(FenceRow.seen_ms < before_ms))
 
+    # -- those whose accounts are deleted
+
+    async def forget_user(self, user: str, pseudonym: str, now_ms: int) -> Gone:
+        """Deletes what belongs to a user; see the port."""
+        gone = await self._database.write(forget_user, user, pseudonym, now_ms)
+        self._changed()
+        return gone
+
     # -- audit
 
     async def record(self, event: AuditEvent) -> None:
         """Adds to the audit trail."""
-        await self._database.write(lambda connection: _record(connection, event))
+        await self._database.write(lambda connection: record(connection, event))
 
     async def _delete(self, statement: sa.Delete) -> int:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
@@ -299,24 +356,3 @@ def _check_rivals(session: Session, site: Site) -> None:
         if session.execute(rival).first() is not None:
             field = f"site.certificate_authorities[{index}].certificate_pem"
             raise InvalidFields(FieldProblem(field, "another site's CA has this subject, with another key"))
-
-
-def _record(connection: Connection, *events: AuditEvent) -> None:
-    rows = [
-        {
-            "at_ms": event.at_ms,
-            "action": event.action.value,
-            "user": event.user,
-            "site": event.site,
-            "address": event.address[:200],
-            "task": event.task,
-            "fence": event.fence,
-            "worker": event.worker,
-            "worker_thumbprint": event.worker_thumbprint,
-            "credential_id": event.credential_id,
-            "expire_ms": event.expire_ms,
-        }
-        for event in events
-    ]
-    if rows:
-        connection.execute(sa.insert(AuditRow), rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import DBAPIError
 from wherry_chassis import migrations
 from wherry_chassis.errors import DomainError, InvalidFields
-from wherry_chassis.sql import Database
 from wherry_fakes.site_sign_in import FakeCa
 from wherry_site.audit import Action
 from wherry_site.authorities import Authority
@@ -26,7 +24,7 @@ from wherry_site.models import AuditRow, Base, SessionRow
 from wherry_site.sites import Endpoint, Site
 from wherry_site.store import Store
 from wherry_site.vault import Vault
-from wherry_testing.site_store import NOW_MS, VAULT, a_session, a_site, an_event, sqlite_store
+from wherry_testing.site_store import NOW_MS, VAULT, a_session, a_site, an_event
 
 ALICE, BOB = "users/alice", "users/bob"
 MUCH_LATER_MS = 4_000_000_000_000
@@ -36,21 +34,6 @@ S4 = pytest.mark.row("S4")
 S5 = pytest.mark.row("S5", missing="VOMS")
 S6 = pytest.mark.row("S6")
 O1 = pytest.mark.row("O1", missing="MariaDB")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An empty store on each database."""
-    if request.param == "sqlite":
-        async with sqlite_store(tmp_path) as opened:
-            yield opened
-        return
-    fresh: Callable[[str], str] = request.getfixturevalue("fresh_postgres")
-    database = Database(fresh("wherry_site"), threads=6)
-    try:
-        yield Store(database)
-    finally:
-        database.close()
 
 
 def changed(site: Site, *, endpoints: tuple[Endpoint, ...] | None = None, **draft: Any) -> Site:

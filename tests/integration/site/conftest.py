@@ -84,14 +84,30 @@ def database_url(tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture
-async def centre(pki: TestPki, database_url: str, tmp_path: Path) -> AsyncIterator[Centre]:
-    """The service and its callers."""
+@contextlib.asynccontextmanager
+async def _running(pki: TestPki, database_url: str, folder: Path) -> AsyncIterator[Centre]:
     async with contextlib.AsyncExitStack() as stack:
-        service = await stack.enter_async_context(running_site_service(pki, database_url, tmp_path))
+        service = await stack.enter_async_context(running_site_service(pki, database_url, folder))
         client = await stack.enter_async_context(service.channel("client"))
         worker = await stack.enter_async_context(service.channel("worker"))
         yield Centre(service, client, worker)
+
+
+@pytest.fixture
+async def centre(pki: TestPki, database_url: str, tmp_path: Path) -> AsyncIterator[Centre]:
+    """The service and its callers."""
+    async with _running(pki, database_url, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def two_replicas(
+    pki: TestPki, fresh_postgres: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[tuple[Centre, Centre]]:
+    """Two replicas of the service, which meet in their database, and their callers."""
+    url = fresh_postgres("wherry_site")
+    async with _running(pki, url, tmp_path) as one, _running(pki, url, tmp_path) as other:
+        yield one, other
 
 
 @pytest.fixture

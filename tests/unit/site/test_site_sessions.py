@@ -179,13 +179,14 @@ async def test_a_sign_in_that_has_ended_is_gone(house: House) -> None:
 
 
 @S5
-async def test_sweeping_deletes_what_has_ended_and_nothing_else(house: House) -> None:
+async def test_what_has_ended_is_deleted_with_its_credential_and_nothing_else(house: House) -> None:
     await house.register()
     await house.enter(lifetime_s=600)
     await house.store.put_session(a_session("here", user="users/bob"), an_event())
-    assert await house.sessions.sweep() == 0
+    assert await house.sessions.expire() == 0
     house.ahead_s = 601
-    assert await house.sessions.sweep() == 1
+    assert await house.sessions.expire() == 1
+    assert await house.sessions.expire() == 0
     assert [row["user"] for row in await house.rows(SessionRow)] == ["users/bob"]
 
 

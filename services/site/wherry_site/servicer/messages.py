@@ -12,10 +12,17 @@ from wherry_site import names
 from wherry_site.credentials import SiteCredential
 from wherry_site.directory import ResolvedSite
 from wherry_site.registry import DraftInput
+from wherry_site.session_changes import ChangeKind, SessionChange
 from wherry_site.sessions import SiteSession
 from wherry_site.sites import AUTH_MYPROXY, Endpoint, Site, SiteDraft
 
 _AUTH_KINDS: dict[pb.AuthKind.ValueType, str] = {pb.AUTH_KIND_MYPROXY: AUTH_MYPROXY}
+_CHANGE_KINDS: dict[ChangeKind, pb.SessionChangeKind.ValueType] = {
+    ChangeKind.SIGNED_IN: pb.SESSION_CHANGE_KIND_SIGNED_IN,
+    ChangeKind.RENEWED: pb.SESSION_CHANGE_KIND_RENEWED,
+    ChangeKind.EXPIRED: pb.SESSION_CHANGE_KIND_EXPIRED,
+    ChangeKind.SIGNED_OUT: pb.SESSION_CHANGE_KIND_SIGNED_OUT,
+}
 _AUTH_KIND_VALUES = {kind: value for value, kind in _AUTH_KINDS.items()}
 
 
@@ -104,6 +111,17 @@ def resolved_message(resolved: ResolvedSite) -> pb.ResolvedSite:
         default_path=resolved.default_path,
         schemes=list(dict.fromkeys(door.scheme for door in site.endpoints)),
         session_expire_time=None if expire_ms is None else timestamp(expire_ms),
+    )
+
+
+def change_message(change: SessionChange) -> pb.SessionChange:
+    """Returns the message of what happened to a sign-in."""
+    return pb.SessionChange(
+        cursor=change.cursor,
+        user=change.user,
+        site=names.site_name(change.site_id),
+        kind=_CHANGE_KINDS[change.kind],
+        expire_time=timestamp(change.expires_ms),
     )
 
 

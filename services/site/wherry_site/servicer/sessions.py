@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -16,6 +17,7 @@ from wherry_site.errors import UserNotFound
 from wherry_site.registry import Actor
 from wherry_site.servicer import messages
 from wherry_site.servicer.sites import actor
+from wherry_site.session_changes import SessionChanges
 from wherry_site.sessions import SiteSessions
 from wherry_site.sign_in import Password
 
@@ -53,12 +55,20 @@ class SiteSessionServicer(pb_grpc.SiteSessionServiceServicer):
 class SiteDirectoryServicer(pb_grpc.SiteDirectoryServiceServicer):
     """What the queue asks."""
 
-    def __init__(self, directory: SiteDirectory) -> None:
+    def __init__(self, directory: SiteDirectory, changes: SessionChanges) -> None:
         self._directory = directory
+        self._changes = changes
 
     async def ResolveSites(self, request: pb.ResolveSitesRequest, context: Any) -> pb.ResolveSitesResponse:
         resolved = await self._directory.resolve(request.user, list(request.sites))
         return pb.ResolveSitesResponse(sites=[messages.resolved_message(one) for one in resolved])
+
+    async def WatchSessions(
+        self, request: pb.WatchSessionsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchSessionsResponse]:
+        async for batch in self._changes.watch(request.cursor):
+            changes = [messages.change_message(change) for change in batch.items]
+            yield pb.WatchSessionsResponse(changes=changes, cursor=batch.cursor)
 
 
 def _actor_of(parent: str) -> Actor:

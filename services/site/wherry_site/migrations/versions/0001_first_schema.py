@@ -1,6 +1,8 @@
-"""The first schema: sites, sessions, fences, audit trail."""
+"""The first schema: sites, sessions and what becomes of them, fences, audit trail."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +40,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("task", name=op.f("pk_lease_fence")),
     )
     op.create_index("lease_fence_seen", "lease_fence", ["seen_ms"], unique=False)
+
+    op.create_table(
+        "session_change",
+        sa.Column("cursor", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("user", sa.String(length=120), nullable=False),
+        sa.Column("site_id", sa.String(length=63), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("cursor", name=op.f("pk_session_change")),
+    )
+    op.create_index("session_change_time", "session_change", ["at_ms"], unique=False)
+
+    op.create_table(
+        "session_change_cursor",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_session_change_cursor")),
+    )
+    op.execute(sa.text("insert into session_change_cursor (id, value) values (1, 0)"))
 
     op.create_table(
         "site",
@@ -113,24 +135,45 @@ def upgrade() -> None:
     )
     op.create_index("site_session_expire", "site_session", ["expire_ms"], unique=False)
     op.create_index("site_session_key", "site_session", ["key_id"], unique=False)
-    _append_only("audit_event")
+    _only_added_to_and_pseudonymised("audit_event", _KEPT_OF_AUDIT)
 
 
-def _append_only(table: str) -> None:
-    """Makes the database itself refuse changes to a table's rows."""
+_KEPT_OF_AUDIT = (
+    *("seq", "at_ms", "action", "site", "task", "fence"),
+    *("worker", "worker_thumbprint", "credential_id", "expire_ms"),
+)
+
+
+def _only_added_to_and_pseudonymised(table: str, kept: Sequence[str]) -> None:
+    """Makes the database itself refuse changes to a table's rows.
+
+    One is let through: of a user who has deleted their account, a pseudonym may take the place, once, and the network
+    address may go. All `kept` columns have to stay.
+    """
     dialect = op.get_bind().dialect.name
+    same = "is" if dialect == "sqlite" else "is not distinct from"
+    pseudonymised = " and ".join(
+        [
+            "substr(old.\"user\", 1, 14) <> 'users/deleted-'",
+            "substr(new.\"user\", 1, 14) = 'users/deleted-'",
+            "new.address = ''",
+            *(f"new.{column} {same} old.{column}" for column in kept),
+        ]
+    )
     if dialect == "sqlite":
-        for act in ("update", "delete"):
-            op.execute(
-                f"create trigger {table}_no_{act} before {act} on {table} "
-                f"begin select raise(abort, '{table} is only added to'); end"
-            )
+        refusal = f"begin select raise(abort, '{table} is only added to'); end"
+        op.execute(f"create trigger {table}_no_update before update on {table} when not ({pseudonymised}) {refusal}")
+        op.execute(f"create trigger {table}_no_delete before delete on {table} {refusal}")
     elif dialect == "postgresql":
         op.execute(
             f"create function {table}_is_only_added_to() returns trigger language plpgsql as "
             f"$$ begin raise exception '{table} is only added to'; end $$"
         )
+        refusal = f"execute function {table}_is_only_added_to()"
         op.execute(
-            f"create trigger {table}_append_only before update or delete or truncate on {table} "
-            f"for each statement execute function {table}_is_only_added_to()"
+            f"create trigger {table}_no_update before update on {table} "
+            f"for each row when (not ({pseudonymised})) {refusal}"
+        )
+        op.execute(
+            f"create trigger {table}_no_delete before delete or truncate on {table} for each statement {refusal}"
         )
