@@ -1,6 +1,6 @@
 # Each target is one line that calls a real tool; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench mutants acceptance
+.PHONY: help setup demo test check bench chaos mutants acceptance
 BIN := .venv/bin
 CONTRACTS := protos/gen/wherry/contracts.binpb
 # The node that deploy/setup.sh found: its own where the system's is missing or too old.
@@ -24,6 +24,9 @@ check: ## Style, types, who may import whom, contracts and what they must not br
 
 bench: ## Measures against peers on the same work (ONLY=first for one group)
 	@deploy/setup.sh --tests && PYTHONPATH=tests/support:tests/fakes $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+chaos: ## 100,000 tasks while everything is killed in turn (SEED=7 replays; ONLY=postgresql, sqlite or copies; TASKS=2000)
+	@deploy/setup.sh --tests && PYTHONPATH=tests/support:tests/fakes $(BIN)/python -m wherry_testing.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) $(if $(TASKS),--tasks $(TASKS))
 
 mutants: ## Sabotages the code, patch by patch; a test must notice each (ONLY=name for one)
 	@deploy/setup.sh --tests && PYTHONPATH=tests/support $(BIN)/python -m wherry_testing.mutants $(if $(ONLY),--only '$(ONLY)')

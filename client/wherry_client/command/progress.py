@@ -152,7 +152,7 @@ def figures_of(job: job_service_pb2.Job) -> str:
     progress = job.progress
     parts = []
     if progress.files_total:
-        parts.append(f"{progress.files_done:,}/{progress.files_total:,} files")
+        parts.append(f"{progress.files_done + progress.files_landed:,}/{progress.files_total:,} files")
     if progress.bytes_total:
         moved = progress.bytes_done + progress.bytes_moving
         parts.append(f"{wording.size(moved)}/{wording.size(progress.bytes_total)}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import grpc
 from wherry.user.v1 import user_service_pb2, user_service_pb2_grpc
 
+from wherry_chassis.deletions import Deletions, Forget
 from wherry_chassis.identity import UserClaims
 from wherry_chassis.logging import logger
 from wherry_chassis.tls import ServiceChannels
@@ -55,8 +56,26 @@ class Revocations:
                     del self._watchers[subject]
 
 
-async def follow(channels: ServiceChannels, revocations: Revocations) -> None:
-    """Follows the user service's revocations for ever, from the last cursor seen, over lost connections."""
+async def follow(channels: ServiceChannels, revocations: Revocations, forget: Forget | None = None) -> None:
+    """Follows the user service's revocations for ever, from the last cursor seen, over lost connections.
+
+    Args:
+        channels: to the user service.
+        revocations: gets what has ended.
+        forget: does this service's part for users whose accounts were deleted; where given, what it has done is
+            confirmed to the user service, and what is not confirmed comes again after a restart.
+    """
+    if forget is None:
+        await _watch(channels, revocations, lambda _cursor, _user: None)
+        return
+    deletions = Deletions(channels, forget)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_watch(channels, revocations, deletions.add))
+        group.create_task(deletions.run())
+
+
+async def _watch(channels: ServiceChannels, revocations: Revocations, deleted: Callable[[int, str], None]) -> None:
+    # The cursor is kept in memory only: whoever starts anew is told of all that is kept, which is not much.
     cursor = 0
     while True:
         stub = user_service_pb2_grpc.RevocationServiceStub(channels.get())
@@ -71,7 +90,10 @@ async def follow(channels: ServiceChannels, revocations: Revocations) -> None:
                 assert isinstance(message, user_service_pb2.WatchRevocationsResponse)
                 for item in message.revocations:
                     revocations.add(item.session_id or item.user, item.expire_time.ToMilliseconds() / 1000)
-                cursor = max(cursor, message.cursor)
+                    if item.user:
+                        deleted(item.cursor, item.user)
+                # Not the greater of the two: it goes back where the user service was restored from a backup.
+                cursor = message.cursor
         except (grpc.aio.AioRpcError, TimeoutError) as error:
             reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "SILENCE"
             logger().warning("revocations_interrupted", cursor=cursor, reason=reason)

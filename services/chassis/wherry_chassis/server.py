@@ -46,6 +46,9 @@ class Service:
         before_start: what has to be done before the first call is served; one that fails ends the start.
         background: coroutines that run as long as the service does; one that fails ends it.
         close: what to close at the end.
+        before_stop: called when the service has been told to end, before its calls are given their grace.
+        drained: once this is set, the service says NOT_SERVING for good, so that whoever balances sends it nothing
+            more; it answers what comes all the same.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Service:
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     before_stop: Callable[[], None] = field(default=lambda: None)
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ListenError(Exception):
@@ -93,7 +97,7 @@ async def running(
         await server.start()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_named(work)) for work in service.background]
-            tasks.append(group.create_task(_watch_database(service, health)))
+            tasks.append(group.create_task(_watch_health(service, health)))
             logger().info("serving", listen=listen, port=port)
             try:
                 yield port
@@ -127,17 +131,25 @@ async def _named(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-async def _watch_database(service: Service, health: health_aio.HealthServicer) -> None:
-    """Says NOT_SERVING while the database does not answer."""
+async def _watch_health(service: Service, health: health_aio.HealthServicer) -> None:
+    """Says NOT_SERVING while the database does not answer, and for ever once the service is drained."""
     names = ["", *service.service_names]
     last: bool | None = None
+    was_alive = True
     while True:
-        alive = await service.database.ping()
-        if alive != last:
-            state = health_pb2.HealthCheckResponse.SERVING if alive else health_pb2.HealthCheckResponse.NOT_SERVING
+        drained, alive = service.drained.is_set(), await service.database.ping()
+        if was_alive and not alive:
+            logger().error("database_unreachable")
+        was_alive = alive
+        serving = alive and not drained
+        if serving != last:
+            state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
             for name in names:
                 await health.set(name, state)
-            if not alive:
-                logger().error("database_unreachable")
-            last = alive
-        await asyncio.sleep(_PING_S)
+            last = serving
+        if drained:
+            await asyncio.sleep(_PING_S)
+            continue
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PING_S):
+                await service.drained.wait()

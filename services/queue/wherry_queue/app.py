@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import grpc
 from wherry.queue.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     file_service_pb2,
     file_service_pb2_grpc,
     job_service_pb2,
@@ -23,23 +27,30 @@ from wherry_chassis.sql import Database
 from wherry_chassis.tls import ServiceChannels
 from wherry_chassis.tokens import RemoteKeys, TokenVerifier
 
-from wherry_queue.bulletin import Bulletin
+from wherry_queue.attendance import Attendance
+from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.dispatching import Dispatcher, LeaseTerms
 from wherry_queue.hub import Hub
+from wherry_queue.own_replica import OwnReplica
 from wherry_queue.progress import ProgressBoard
+from wherry_queue.servicer.admin import AdminServicer
 from wherry_queue.servicer.files import FileServicer
 from wherry_queue.servicer.jobs import JobServicer
 from wherry_queue.servicer.leases import LeaseKeyServicer, LeaseServicer
+from wherry_queue.servicer.watching import JobShowing
 from wherry_queue.session_follower import follow_sessions
 from wherry_queue.settling import RetryPolicy
 from wherry_queue.sign_in_checking import SignInChecker
 from wherry_queue.site_client import GrpcSiteDirectory
 from wherry_queue.store import sign_ins
-from wherry_queue.store.limits import Defaults
 from wherry_queue.store.deletion import forget_user
+from wherry_queue.store.limits import Defaults
+from wherry_queue.store.waiting import Circumstances
+from wherry_queue.upkeep import Retention, Upkeep
+from wherry_queue.watch_feed import WatchFeed
 
 
-def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # replicas differ by their row, not by their index
+def build(buildout: Buildout, index: int) -> Service:  # noqa: ARG001  # replicas differ by their row
     """Puts the queue service together."""
     section = buildout.service.queue
     if len(section.listen) > 1 and database_url(section).startswith("sqlite"):
@@ -59,13 +70,33 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
     )
     lease = buildout.lease
     hub, progress, bulletin = Hub(), ProgressBoard(), Bulletin(database)
-    dispatcher = Dispatcher(database, bulletin, progress, _terms(buildout))
+    replica = OwnReplica(database, lease.ttl_s, version("wherry-queue"))
+    dispatcher = Dispatcher(database, replica, bulletin, progress, _terms(buildout))
+    upkeep = Upkeep(database, replica, dispatcher, _retention(buildout))
     directory = GrpcSiteDirectory(site_channels)
     checker = SignInChecker(database, sign_ins, directory, dispatcher.signed)
     policy = RetryPolicy(lease.attempts, lease.back_off_s)
+    bulletin.subscribe(Topic.JOBS, hub.notify)
+
+    def here() -> Circumstances:
+        return Circumstances(dispatcher.terms.limits, dispatcher.has_workers)
+
+    feed = WatchFeed(database, bulletin, JobShowing(), here)
+    drained = asyncio.Event()
+
+    def leave() -> None:
+        """Has everybody go elsewhere."""
+        dispatcher.drain()
+        feed.close()
+
+    def leave_for_good() -> None:
+        drained.set()
+        leave()
+
+    attendance = Attendance(database, replica, dispatcher, bulletin, leave_for_good)
 
     def register(server: grpc.aio.Server) -> None:
-        jobs = JobServicer(database, dispatcher, hub, directory, heartbeat_s=section.heartbeat_s)
+        jobs = JobServicer(database, dispatcher, feed, bulletin, directory, heartbeat_s=section.heartbeat_s)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         listings = FileServicer(
             database, dispatcher, hub, directory, wait_s=lease.listing_wait_s, heartbeat_s=section.heartbeat_s
@@ -76,49 +107,47 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
         )
         lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(leases, server)
         lease_service_pb2_grpc.add_LeaseKeyServiceServicer_to_server(LeaseKeyServicer(database), server)
+        admin = AdminServicer(database, dispatcher, bulletin, dispatcher.terms.limits)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
 
     async def forget(users: Sequence[str]) -> None:
         for user in users:
-            jobs = await database.write(forget_user, user)
-            dispatcher.stop(dict.fromkeys(jobs, "JOB_CANCELLED"))
-            hub.notify(jobs)
-
-    def end_streams() -> None:
-        dispatcher.drain()
-        hub.close()
+            dispatcher.held(await database.write(forget_user, user))
 
     return Service(
         name="queue",
         register=register,
         service_names=[
             service.full_name
-            for module in (job_service_pb2, file_service_pb2, lease_service_pb2)
+            for module in (job_service_pb2, file_service_pb2, lease_service_pb2, admin_service_pb2)
             for service in module.DESCRIPTOR.services_by_name.values()
         ],
         interceptors=chain(build_table(buildout.access), verifier),
         database=database,
         background=[
             dispatcher.run,
-            dispatcher.maintain,
+            upkeep.run,
             dispatcher.fold_progress,
             dispatcher.stop_held,
             bulletin.run,
+            feed.run,
+            attendance.run,
             checker.run,
             lambda: follow_sessions(site_channels, database, sign_ins, dispatcher.signed),
             lambda: follow(user_channels, revocations, forget),
         ],
-        before_stop=end_streams,
-        close=[dispatcher.retire, bulletin.close, user_channels.close, site_channels.close],
+        before_stop=leave,
+        drained=drained,
+        close=[replica.retire, bulletin.close, user_channels.close, site_channels.close],
     )
 
 
 def _terms(buildout: Buildout) -> LeaseTerms:
-    lease, kept, limits = buildout.lease, buildout.retention, buildout.limits
-    return LeaseTerms(
-        lease.ttl_s,
-        lease.heartbeat_s,
-        kept.listing_s,
-        kept.jobs_s,
-        kept.audit_s,
-        Defaults(limits.user_tasks, limits.site_out_tasks, limits.site_in_tasks, limits.link_tasks),
-    )
+    lease, limits = buildout.lease, buildout.limits
+    defaults = Defaults(limits.user_tasks, limits.site_out_tasks, limits.site_in_tasks, limits.link_tasks)
+    return LeaseTerms(lease.ttl_s, lease.heartbeat_s, defaults)
+
+
+def _retention(buildout: Buildout) -> Retention:
+    kept = buildout.retention
+    return Retention(kept.listing_s, kept.jobs_s, kept.audit_s)

@@ -1,8 +1,8 @@
 """What the replicas of the queue tell each other, so that nobody has to wait for a slow look at the rows.
 
 Who subscribes here is called at once with what this replica says, and some milliseconds later with what others say.
-Nothing rests on it: rows are the truth, a notice can be lost, and each subscriber looks slowly as well. With SQLite there
-is one replica, and what is said stays in it.
+Nothing rests on it: rows are the truth, a notice can be lost, and each subscriber looks slowly as well. With SQLite
+there is one replica, and what is said stays in it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _GATHER_S = 0.015
 _RETRY_S = 1.0
 _MOST_UNSENT = 20_000
 """Of one topic, while the database is away; then others are told that something was lost."""
+_MOST_ITEM_BYTES = 7000
 _LAST_WORDS_S = 1.0
 _GAP = "gap"
 
@@ -76,7 +77,10 @@ class Bulletin:
         self._gap_subscribers.append(callback)
 
     def say(self, topic: Topic, items: Iterable[Any] = ()) -> None:
-        """Tells subscribers here at once, and those at other replicas soon. For the event loop's thread; never raises."""
+        """Tells subscribers here at once, and those at other replicas soon.
+
+        For the event loop's thread. It never waits and never raises.
+        """
         said = list(dict.fromkeys(items))
         if not said and topic in _OF_SOMETHING:
             return
@@ -102,8 +106,11 @@ class Bulletin:
 
     def _keep(self, topic: Topic, items: Sequence[Any]) -> None:
         """Keeps items, as they are sent, until they are."""
+        texts = [json.dumps(item, separators=(",", ":")) for item in items]
+        if any(len(text) > _MOST_ITEM_BYTES for text in texts):
+            raise ValueError("an item is too long for a notice")
         unsent = self._unsent.setdefault(topic, {})
-        unsent.update((json.dumps(item, separators=(",", ":")), None) for item in items)
+        unsent.update(dict.fromkeys(texts))
         if len(unsent) > _MOST_UNSENT:
             del self._unsent[topic]
             self._lost = True

@@ -21,22 +21,21 @@ from wherry_chassis.logging import logger
 from wherry_chassis.sql import Database, database_now_ms
 
 from wherry_queue.bulletin import Bulletin, Topic
-from wherry_queue.lease_tokens import LeaseTokenSigner
-from wherry_queue.progress import ProgressBoard
+from wherry_queue.own_replica import OwnReplica
+from wherry_queue.progress import NOTHING_MOVED, Moved, ProgressBoard
 from wherry_queue.sign_ins import SignInNews
 from wherry_queue.states import WorkClass
-from wherry_queue.store import control, lanes, leases, moving, replicas, retention, sign_ins
+from wherry_queue.store import lanes, leases, moving
 from wherry_queue.store.leases import LeasedTask
-from wherry_queue.store.limits import Defaults
+from wherry_queue.store.limits import NO_LIMITS, Defaults
 from wherry_queue.workers import GivenLease, Held, Ref, WorkerStream
 
 _BATCH = 500
+_RATES_S = 10.0
 _POLL_S = 1.0
 """NOTIFY and wake-ups are only hints; a slow look is the truth."""
 _STOP_MEMORY_S = 30.0
 """Longer than it takes to lease a task and hand it out."""
-_KEY_LIFETIME_S = 86_400.0
-_SWEEP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,7 @@ class LeaseTerms:
 
     ttl_s: float
     heartbeat_s: float
-    listing_retention_s: float
-    job_retention_s: float = 90 * 86400.0
-    audit_retention_s: float = 365 * 86400.0
-    limits: Defaults = Defaults()
+    limits: Defaults = NO_LIMITS
 
 
 class Dispatcher:
@@ -57,6 +53,7 @@ class Dispatcher:
     def __init__(
         self,
         database: Database,
+        replica: OwnReplica,
         bulletin: Bulletin,
         progress: ProgressBoard,
         terms: LeaseTerms,
@@ -64,21 +61,18 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._replica = replica
         self._bulletin = bulletin
         self._progress = progress
         self.terms = terms
         self._clock = clock
-        self._signer = LeaseTokenSigner()
-        self._key_made_s = float("-inf")
-        self._replica_id: int | None = None
-        self._renewed_s = float("-inf")
         self._workers: set[WorkerStream] = set()
         self._lost: dict[int, Held] = {}
         self._stopped: dict[int, tuple[float, str]] = {}
         self._in_doubt = False
         self._stray: dict[Ref, float] = {}
         self._news = asyncio.Event()
-        self._swept_s = float("-inf")
+        self.draining = False
         self._held: set[int] = set()
         self._held_news = asyncio.Event()
         bulletin.subscribe(Topic.READY, lambda _items: self.wake())
@@ -93,7 +87,12 @@ class Dispatcher:
     @property
     def replica_id(self) -> int | None:
         """The id of this replica's row, once it has one."""
-        return self._replica_id
+        return self._replica.id
+
+    @property
+    def workers(self) -> Collection[WorkerStream]:
+        """The workers whose streams are open here."""
+        return self._workers
 
     @property
     def has_workers(self) -> bool:
@@ -102,10 +101,10 @@ class Dispatcher:
 
     async def open(self, worker: WorkerStream, held: Sequence[Ref]) -> list[Ref]:
         """Adds a worker; returns those of `held` that are no longer its own."""
-        await self._ready()
+        await self._replica.ready()
         adopted: list[LeasedTask] = []
         if held:
-            replica_id = self._require_replica()
+            replica_id = self._replica.require()
             adopted = await self._adopt(replica_id, held, worker.thumbprint)
         deadline_s = self._clock() + self.terms.ttl_s
         for task in adopted:
@@ -152,11 +151,11 @@ class Dispatcher:
                 return worker.name
         return None
 
-    def landing(self, ref: Ref, bytes_done: int) -> tuple[int, int]:
-        """Notes that a lease's result is about to be written; returns (job, bytes that no longer move)."""
+    def landing(self, ref: Ref, bytes_done: int) -> tuple[int, Moved]:
+        """Notes that a lease's result is about to be written; returns (job, what no longer moves)."""
         held = self.holder(ref)
         if held is None:
-            return 0, 0
+            return 0, NOTHING_MOVED
         return held.task.job_id, self._progress.ended(held.task.job_id, ref[0], bytes_done)
 
     def settled(self, ref: Ref) -> None:
@@ -203,7 +202,8 @@ class Dispatcher:
                     worker.stop(held.task, reason)
 
     def drain(self) -> None:
-        """Asks all workers to go on elsewhere: this replica ends."""
+        """Asks all workers to go on elsewhere, and takes no others: this replica ends."""
+        self.draining = True
         for worker in self._workers:
             worker.end()
 
@@ -215,7 +215,7 @@ class Dispatcher:
             try:
                 due_s = await self._round()
             except DatabaseUnavailable:
-                # The lease may have been committed though its answer was lost: see `_settle_doubt`.
+                # The lease may have been committed though its answer was lost: see `settle_doubt`.
                 self._in_doubt = True
                 logger().warning("dispatch_interrupted")
                 due_s = 1.0
@@ -223,25 +223,19 @@ class Dispatcher:
                 async with asyncio.timeout(due_s):
                     await self._news.wait()
 
-    async def maintain(self) -> None:
-        """Keeps the replica's row, its keys, its workers' leases and the database's order for ever."""
-        while True:
-            try:
-                await self._maintain_once()
-            except DatabaseUnavailable:
-                logger().warning("maintenance_interrupted")
-            await asyncio.sleep(min(self.terms.ttl_s, self.terms.heartbeat_s) / 3)
-
     async def fold_progress(self) -> None:
         """Writes progress once a second for ever."""
+        rates_s = self._clock()
         while True:
             await asyncio.sleep(1.0)
             folded = self._progress.fold(self._clock())
-            if not folded or self._replica_id is None:
+            if not folded or self._replica.id is None:
                 continue
-            rows = [(job_id, moving, rate) for job_id, (moving, rate) in folded.items()]
             try:
-                await self._database.write(moving.write_progress, self._replica_id, rows)
+                await self._database.write(moving.write_progress, self._replica.id, folded)
+                if self._clock() >= rates_s + _RATES_S:
+                    rates_s = self._clock()
+                    await self._database.write(moving.note_rates, folded)
             except DatabaseUnavailable:
                 continue
             self.changed(folded)
@@ -258,21 +252,14 @@ class Dispatcher:
                 logger().warning("stopping_interrupted")  # maintenance finds them
             self.wake()  # or they go on
 
-    async def retire(self) -> None:
-        """Gives the replica's row up at the end of the process."""
-        if self._replica_id is not None:
-            replica_id = self._replica_id
-            with contextlib.suppress(DatabaseUnavailable):
-                await self._database.write(replicas.retire_replica, replica_id)
-
     async def _round(self) -> float:
         """Releases what is due and leases what there is room for; returns when to look again, in seconds."""
-        await self._ready()
+        await self._replica.ready()
         self._news.clear()
         await self._database.write(_release_due)
         for work_class in (WorkClass.INTERACTIVE, WorkClass.BULK):
             while want := min(sum(worker.room(work_class) for worker in self._workers), _BATCH):
-                replica_id, began_s = self._require_replica(), self._clock()
+                replica_id, began_s = self._replica.require(), self._clock()
                 taken = await self._database.write(leases.lease, replica_id, work_class, want, self.terms.limits)
                 await self._hand_out(taken, began_s)
                 if len(taken) < want:
@@ -301,7 +288,7 @@ class Dispatcher:
                 if stopped_s >= began_s:
                     worker.stop(task, reason)
         if unwanted:
-            replica_id = self._require_replica()
+            replica_id = self._replica.require()
             refs = [(task.task_id, task.fence) for task in unwanted]
             await self._database.write(leases.requeue, replica_id, refs, given=False)
         self.changed({task.job_id for task in taken})
@@ -328,7 +315,7 @@ class Dispatcher:
         if task.destination_site != task.source_site:
             sites.append(task.destination_site)
         paths = [task.source_path] + ([task.destination_path] if task.destination_path is not None else [])
-        token = self._signer.sign(
+        token = self._replica.signer.sign(
             task=task.name,
             fence=task.fence,
             user=task.user,
@@ -346,34 +333,8 @@ class Dispatcher:
             left_s = deadline_s - self._clock()
             worker.renew([self._sign(worker, held.task, left_s) for held in due], deadline_s)
 
-    async def _ready(self) -> None:
-        """Waits until the replica has its row and its key is published."""
-        while self._replica_id is None:
-            with contextlib.suppress(DatabaseUnavailable):
-                await self._maintain_replica()
-                return
-            await asyncio.sleep(0.5)
-
-    def _require_replica(self) -> int:
-        if self._replica_id is None:
-            raise DatabaseUnavailable
-        return self._replica_id
-
-    async def _maintain_replica(self) -> None:
-        now_s = self._clock()
-        if now_s - self._key_made_s > _KEY_LIFETIME_S / 2:
-            signer = LeaseTokenSigner()
-            lifetime_ms = int(_KEY_LIFETIME_S * 1000)
-            await self._database.write(replicas.publish_key, signer.kid, signer.public_key, lifetime_ms)
-            self._signer, self._key_made_s = signer, now_s
-        ttl_ms, replica_id = int(self.terms.ttl_s * 1000), self._replica_id
-        self._replica_id = await self._database.write(replicas.renew_replica, replica_id, ttl_ms)
-        if replica_id is not None and self._replica_id != replica_id:
-            logger().error("replica_row_lost", old=replica_id, new=self._replica_id)
-        self._renewed_s = now_s
-
-    async def _maintain_once(self) -> None:
-        await self._maintain_replica()
+    async def keep_leases(self) -> None:
+        """Renews what workers hold that give signs of life, and takes back what has lapsed; to be called often."""
         now_s = self._clock()
         renew_below_s = now_s + self.terms.ttl_s - self.terms.heartbeat_s
         for worker in list(self._workers):
@@ -386,14 +347,11 @@ class Dispatcher:
                 continue
             held = worker.held.values()
             self._renew(worker, [h for h in held if h.deadline_s < min(deadline_s, renew_below_s)], deadline_s)
-        self._stop_again(await self._database.read(leases.to_stop, self._require_replica()))
+        self._stop_again(await self._database.read(leases.to_stop, self._replica.require()))
         if self._in_doubt:
-            await self._settle_doubt()
+            await self.settle_doubt()
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
         self._stopped = {job: stop for job, stop in self._stopped.items() if now_s - stop[0] < _STOP_MEMORY_S}
-        if now_s - self._swept_s > min(_SWEEP_S, self.terms.ttl_s):
-            self._swept_s = now_s
-            await self._sweep()
 
     def _note_held(self, job_ids: Sequence[Any]) -> None:
         self._held.update(job_ids)
@@ -415,7 +373,7 @@ class Dispatcher:
     async def _take_back(self, lapsed: Sequence[Held]) -> None:
         if not lapsed:
             return
-        replica_id = self._require_replica()
+        replica_id = self._replica.require()
         refs = [held.ref for held in lapsed]
         jobs = await self._database.write(leases.requeue, replica_id, refs)
         for held in lapsed:
@@ -426,13 +384,13 @@ class Dispatcher:
         self.changed(jobs)
         self.wake()
 
-    async def _settle_doubt(self) -> None:
+    async def settle_doubt(self) -> None:
         """Brings what is known here and what the database says of this replica's leases together.
 
         What has ended there is forgotten here. What has run there for a while and is not known here was given to
         nobody, or its giving was not written down, and is taken back; a moment of it may be a lease on its way.
         """
-        replica_id = self._require_replica()
+        replica_id = self._replica.require()
         known = [held.ref for worker in self._workers for held in worker.held.values()]
         known += [held.ref for held in self._lost.values()]
         running = set(await self._database.read(leases.running_on, replica_id))
@@ -450,30 +408,6 @@ class Dispatcher:
             self.changed(jobs)
             self.wake()
         self._in_doubt = bool(unknown)
-
-    async def _sweep(self) -> None:
-        grace_ms = int(self.terms.ttl_s * 1000)
-        for dead in await self._database.read(replicas.dead_replicas, grace_ms):
-            refs = await self._database.read(leases.running_on, dead)
-            if refs:
-                jobs = await self._database.write(leases.requeue, dead, refs)
-                logger().warning("replica_reaped", replica=dead, leases=len(refs))
-                await self.open_phases(jobs)
-                self.changed(jobs)
-                self.wake()
-            await self._database.write(replicas.forget_replica, dead)
-        await self._settle_doubt()
-        news = await self._database.write(sign_ins.expire)
-        self.signed(news)
-        for job_id in await self._database.read(control.half_cancelled):
-            await self._database.write(control.cancel_job, job_id)
-            self.changed([job_id])
-        stalled = await self._database.read(lanes.stalled_jobs)
-        await self.open_phases(stalled)
-        age_ms = int(self.terms.listing_retention_s * 1000)
-        await self._database.write(retention.sweep_listings, age_ms)
-        await self._database.write(retention.sweep_jobs, int(self.terms.job_retention_s * 1000))
-        await self._database.write(retention.sweep_audit, int(self.terms.audit_retention_s * 1000))
 
     async def open_phases(self, job_ids: Iterable[int]) -> None:
         """Opens the next phase of jobs whose current one has ended. Its own transaction: it locks lanes."""

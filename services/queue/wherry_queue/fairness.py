@@ -88,9 +88,7 @@ class Choice:
     ranks: Mapping[int, float]
 
 
-def pick(
-    lanes: Iterable[LaneQueue], users: Iterable[UserShare], rooms: Mapping[Hashable, int], want: int
-) -> Choice:
+def pick(lanes: Iterable[LaneQueue], users: Iterable[UserShare], rooms: Mapping[Hashable, int], want: int) -> Choice:
     """Chooses up to `want` tasks.
 
     Args:

@@ -50,6 +50,20 @@ class TaskNotFound(DomainError):
     reason = "TASK_NOT_FOUND"
 
 
+class AttemptNotFound(DomainError):
+    """The task {task} has no attempt {attempt} that has come to an end."""
+
+    kind = Kind.NOT_FOUND
+    reason = "ATTEMPT_NOT_FOUND"
+
+
+class CopyForgotten(DomainError):
+    """Nothing came for so long that what was sent of the copy before is forgotten; send it again."""
+
+    kind = Kind.ABORTED
+    reason = "COPY_FORGOTTEN"
+
+
 class LeaseLost(DomainError):
     """The lease on {task} is no longer this worker's; stop working on it."""
 
@@ -85,6 +99,7 @@ class NewJob:
         user: `users/{user}`.
         request_id: makes the creation idempotent; None: no protection.
         specification: the contract's message, serialized.
+        summary: the same with the first few of its items, where it has more; None: it has not.
         recursive: for MAKE_DIRECTORY: with parents.
         item_count: items or targets that it names.
         sessions: when the user's sessions end, by site, in milliseconds since the epoch.
@@ -96,6 +111,7 @@ class NewJob:
     operation: str
     specification: bytes
     tasks: Sequence[NewTask]
+    summary: bytes | None = None
     request_id: str | None = None
     work_class: WorkClass = WorkClass.BULK
     priority: int = 5

@@ -83,9 +83,7 @@ class Settlement:
     @property
     def signed_out(self) -> bool:
         """Whether the attempt ended because its user's session at a site has."""
-        return (
-            self.outcome is Outcome.RETURNED and self.failure is not None and self.failure.reason == SIGN_IN_REASON
-        )
+        return self.outcome is Outcome.RETURNED and self.failure is not None and self.failure.reason == SIGN_IN_REASON
 
 
 class TaskFacts(Protocol):

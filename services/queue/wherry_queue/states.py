@@ -52,6 +52,7 @@ ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
 class Hold(enum.IntFlag):
     """Why nothing of a lane may be leased; it may again when all of these have gone."""
 
+    NOTHING = 0
     PAUSED = 1
     """Its owner has said so."""
     CANCELLED = 2

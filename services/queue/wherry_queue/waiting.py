@@ -104,7 +104,8 @@ class Reason:
 def reason_of(facts: Facts) -> Reason | None:
     """Returns why a job is not running; None where it is, or has come to its end.
 
-    What only its owner can change comes first, then what an operator has said, then what time brings.
+    What its owner can change comes first, as its state says the same; then what an operator has said, then what time
+    brings.
     """
     if facts.state in FINISHED or facts.state is JobState.CANCELLING:
         return None
@@ -117,11 +118,11 @@ def reason_of(facts: Facts) -> Reason | None:
         site = facts.source if facts.hold & Hold.SOURCE_SIGN_IN else facts.destination
         message = f"The session at {site} has ended; sign in there again and the job goes on by itself."
         return Reason("SIGN_IN_REQUIRED", message, site=site)
+    if facts.hold & Hold.TOO_SHORT:
+        return _too_short(facts)
     if facts.hold & Hold.BANNED:
         return _suspended(facts)
     if not facts.pending:
-        if facts.hold & Hold.TOO_SHORT:
-            return _too_short(facts)
         if facts.retry_ms is not None:
             return Reason("BACK_OFF", "It is tried again shortly.", retry_ms=facts.retry_ms)
     elif (full := next((limit for limit in facts.limits if limit.full), None)) is not None:
@@ -146,9 +147,7 @@ def _too_short(facts: Facts) -> Reason:
         if until_ms is not None
     ]
     site = min(ends)[1] if ends else facts.source
-    message = (
-        f"What is left of it would not end before the session at {site} does; sign in there again and it goes on by itself."
-    )
+    message = f"It would not end before the session at {site} does; sign in there again and the job goes on by itself."
     return Reason("SESSION_TOO_SHORT", message, site=site)
 
 
@@ -162,9 +161,7 @@ _WHOSE = {
 def _limited(facts: Facts, limit: Limit) -> Reason:
     message = f"{limit.in_use} tasks {_WHOSE[limit.kind]} are running, of {limit.limit} that may."
     site = limit.subject.split(" ")[0] if limit.kind is LimitKind.SITE else ""
-    reason = Reason(
-        limit.kind, message, site=site, limit=limit.limit, in_use=limit.in_use, limit_subject=limit.subject
-    )
+    reason = Reason(limit.kind, message, site=site, limit=limit.limit, in_use=limit.in_use, limit_subject=limit.subject)
     return _in_line(facts, reason)
 
 

@@ -54,10 +54,11 @@ class Outgoing:
     given: list[GivenLease] = field(default_factory=list)
     renewed: list[GivenLease] = field(default_factory=list)
     stopped: list[StoppedLease] = field(default_factory=list)
+    drain_grace_s: float | None = None
     end: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.given or self.renewed or self.stopped or self.end)
+        return bool(self.given or self.renewed or self.stopped or self.drain_grace_s is not None or self.end)
 
 
 class WorkerStream:
@@ -67,10 +68,22 @@ class WorkerStream:
         name: the worker's own name for itself.
         thumbprint: of its certificate; its lease tokens are bound to it.
         operations: the kinds of task that it takes; empty: all.
+        version: the worker's.
+        opened_s: when the stream was opened, on the dispatcher's clock.
     """
 
-    def __init__(self, name: str, thumbprint: str, operations: Iterable[TaskKind] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        thumbprint: str,
+        operations: Iterable[TaskKind] = (),
+        *,
+        version: str = "",
+        opened_s: float = 0.0,
+    ) -> None:
         self.name = name
+        self.version = version
+        self.opened_s = opened_s
         self.thumbprint = thumbprint
         self.operations = frozenset(operations)
         self.places = dict.fromkeys(WorkClass, 0)
@@ -112,6 +125,12 @@ class WorkerStream:
         """Sends word to stop."""
         self.stopped[task.task_id] = (task.fence, reason)
         self._outgoing.stopped.append(StoppedLease(task, reason))
+        self._news.set()
+
+    def drain(self, grace_s: float) -> None:
+        """Has the worker end what it runs within a time, take nothing more, and end itself."""
+        self.draining = True
+        self._outgoing.drain_grace_s = grace_s
         self._news.set()
 
     def end(self) -> None:

@@ -19,6 +19,7 @@ from wherry_chassis.tokens import LEEWAY_S, TokenVerifier
 
 from wherry_user.accounts import Accounts
 from wherry_user.clock import random_id, random_secret, system_clock
+from wherry_user.deletion import AccountDeletion, random_pseudonym
 from wherry_user.mail import MailTexts
 from wherry_user.passwords import Argon2Hasher
 from wherry_user.revocations import Revocation, RevocationFeed, Subject
@@ -74,6 +75,9 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # all r
         new_id=random_id,
         new_secret=random_secret,
     )
+    deletion = AccountDeletion(
+        store, hasher, feed, margin_ms=_MARGIN_MS, clock=system_clock, new_pseudonym=random_pseudonym
+    )
     sweeper = Sweeper(store, system_clock)
     verifier = TokenVerifier(ring, issuer=tokens.issuer, audience=tokens.audience, revocations=revocations)
 
@@ -84,7 +88,7 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # all r
             raise BuildoutError(f"tokens.signing_key_encryption_key: {error}") from error
 
     def register(server: grpc.aio.Server) -> None:
-        rpc.add_UserServiceServicer_to_server(UserServicer(accounts, sessions), server)
+        rpc.add_UserServiceServicer_to_server(UserServicer(accounts, sessions, deletion), server)
         rpc.add_SessionServiceServicer_to_server(SessionServicer(sessions, system_clock), server)
         rpc.add_KeyServiceServicer_to_server(KeyServicer(ring), server)
         rpc.add_RevocationServiceServicer_to_server(RevocationServicer(feed), server)

@@ -1,4 +1,7 @@
-"""What is written down for ever: who did what, from where, when, and how it ended. Never a secret."""
+"""What is written down for ever: who did what, from where, when, and how it ended. Never a secret.
+
+Of somebody who has deleted their account it says only what was done and when: a pseudonym stands in their place.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ class Action(enum.Enum):
     SIGN_IN = "SIGN_IN"
     REFRESH = "REFRESH"
     SIGN_OUT = "SIGN_OUT"
+    DELETE_ACCOUNT = "DELETE_ACCOUNT"
 
 
 DONE = "DONE"

@@ -40,6 +40,13 @@ class SignInThrottled(DomainError):
     reason = "SIGN_IN_THROTTLED"
 
 
+class PasswordWrong(DomainError):
+    """This is not the account's password."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "PASSWORD_WRONG"
+
+
 class RefreshTokenInvalid(DomainError):
     """This refresh token is not valid any more; sign in again."""
 
@@ -59,3 +66,17 @@ class SessionNotFound(DomainError):
 
     kind = Kind.NOT_FOUND
     reason = "SESSION_NOT_FOUND"
+
+
+class CursorUnknown(DomainError):
+    """No revocation has had this cursor yet; watch from 0 and confirm what comes."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "CURSOR_UNKNOWN"
+
+
+class FollowerUnclear(DomainError):
+    """The certificate's subject has to have one of the roles `site` and `queue`, and not both, to confirm anything."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "FOLLOWER_UNCLEAR"

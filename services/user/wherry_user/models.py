@@ -72,7 +72,7 @@ class RefreshTokenRow(Base):
 
 
 class RevocationRow(Base):
-    """Something that is refused, while a token of it could live."""
+    """Something that is refused, while a token of it could live; of a user, until every follower has confirmed it."""
 
     __tablename__ = "revocation"
     cursor: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
@@ -91,6 +91,14 @@ class RevocationCursorRow(Base):
     __tablename__ = "revocation_cursor"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     value: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class FollowerRow(Base):
+    """How far a service has done its part of what is revoked; a row for each, from the beginning."""
+
+    __tablename__ = "revocation_follower"
+    role: Mapped[str] = mapped_column(sa.String(20), primary_key=True)
+    confirmed: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class SigningKeyRow(Base):
@@ -114,7 +122,7 @@ class TallyRow(Base):
 
 
 class AuditRow(Base):
-    """One line of the audit log. Rows are only ever added."""
+    """One line of the audit log. Rows are only ever added, and pseudonymised where their user has gone."""
 
     __tablename__ = "audit"
     # SQLite numbers rows by itself only where the type is exactly INTEGER.
@@ -122,7 +130,7 @@ class AuditRow(Base):
     at_ms: Mapped[int] = mapped_column(sa.BigInteger, index=True)
     action: Mapped[str] = mapped_column(sa.String(30))
     outcome: Mapped[str] = mapped_column(sa.String(50))
-    user_id: Mapped[str | None] = mapped_column(_ID)
+    user_id: Mapped[str | None] = mapped_column(_ID, index=True)
     session_id: Mapped[str | None] = mapped_column(_ID)
     address: Mapped[str] = mapped_column(sa.String(100))
     peer: Mapped[str] = mapped_column(sa.String(500))

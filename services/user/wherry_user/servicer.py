@@ -10,14 +10,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.user.v1 import user_service_pb2 as pb
 from wherry.user.v1 import user_service_pb2_grpc as rpc
 from wherry_chassis.errors import FieldProblem, InvalidFields
+from wherry_chassis.feed import Batch
 from wherry_chassis.identity import Caller, current_caller
 
 from wherry_user import cookies
 from wherry_user.accounts import Account, Accounts
 from wherry_user.audit import Origin
 from wherry_user.clock import Clock
-from wherry_user.errors import RefreshTokenInvalid, SessionNotFound, UserNotFound
-from wherry_user.revocations import Batch, Revocation, RevocationFeed, Subject
+from wherry_user.deletion import AccountDeletion
+from wherry_user.errors import FollowerUnclear, RefreshTokenInvalid, SessionNotFound, UserNotFound
+from wherry_user.revocations import Follower, Revocation, RevocationFeed, Subject
 from wherry_user.sessions import Session, Sessions, TokenPair
 from wherry_user.signing import ALGORITHM, KeyRing, StoredKey, base64url
 
@@ -27,9 +29,10 @@ _Context = Any  # grpc.aio.ServicerContext, generic in stubs and not at run time
 class UserServicer(rpc.UserServiceServicer):
     """Accounts."""
 
-    def __init__(self, accounts: Accounts, sessions: Sessions) -> None:
+    def __init__(self, accounts: Accounts, sessions: Sessions, deletion: AccountDeletion) -> None:
         self._accounts = accounts
         self._sessions = sessions
+        self._deletion = deletion
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: _Context) -> pb.CreateUserResponse:
         """Registers an account."""
@@ -53,6 +56,13 @@ class UserServicer(rpc.UserServiceServicer):
         caller = current_caller()
         account = await self._accounts.get(_own(request.name, caller))
         return _user(account, await self._sessions.previous_sign_in_ms(_session_id(caller)))
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: _Context) -> Empty:
+        """Deletes one's account."""
+        user_id = _own(request.name, current_caller())
+        await self._deletion.delete(user_id, request.password, _origin())
+        await _forget_cookies(context)
+        return Empty()
 
 
 class SessionServicer(rpc.SessionServiceServicer):
@@ -92,8 +102,8 @@ class SessionServicer(rpc.SessionServiceServicer):
         current = _session_id(caller)
         session_id = current if named == "current" else named
         await self._sessions.end(user_id, session_id, _origin())
-        if session_id == current and _gateway_header(context, cookies.BROWSER_HEADER) == "1":
-            await _set_cookies(context, cookies.withdrawn())
+        if session_id == current:
+            await _forget_cookies(context)
         return Empty()
 
     async def _delivered(self, pair: TokenPair, context: _Context, *, as_cookies: bool) -> pb.Tokens:
@@ -126,6 +136,11 @@ class RevocationServicer(rpc.RevocationServiceServicer):
         """Streams revocations."""
         async for batch in self._feed.watch(request.cursor):
             yield _batch(batch)
+
+    async def ConfirmRevocations(self, request: pb.ConfirmRevocationsRequest, context: _Context) -> Empty:
+        """Notes how far a follower has done its part."""
+        await self._feed.confirm(_follower(current_caller()), request.cursor)
+        return Empty()
 
 
 def _origin() -> Origin:
@@ -179,6 +194,20 @@ def _refresh_token(request: pb.RefreshSessionRequest, context: _Context, *, from
 
 async def _set_cookies(context: _Context, values: Sequence[str]) -> None:
     await context.send_initial_metadata(tuple(("set-cookie", value) for value in values))
+
+
+async def _forget_cookies(context: _Context) -> None:
+    """Has a browser forget its cookies, where the call came with them."""
+    if _gateway_header(context, cookies.BROWSER_HEADER) == "1":
+        await _set_cookies(context, cookies.withdrawn())
+
+
+def _follower(caller: Caller) -> Follower:
+    """Returns which follower calls; one that could be either must not speak for both."""
+    followers = [follower for follower in Follower if follower.value in caller.peer.roles]
+    if len(followers) != 1:
+        raise FollowerUnclear
+    return followers[0]
 
 
 def _own(name: str, caller: Caller) -> str:
@@ -240,8 +269,8 @@ def _json_web_key(key: StoredKey) -> pb.JsonWebKey:
     return pb.JsonWebKey(kty="OKP", crv="Ed25519", x=base64url(key.public), kid=key.kid, use="sig", alg=ALGORITHM)
 
 
-def _batch(batch: Batch) -> pb.WatchRevocationsResponse:
-    return pb.WatchRevocationsResponse(revocations=[_revocation(r) for r in batch.revocations], cursor=batch.cursor)
+def _batch(batch: Batch[Revocation]) -> pb.WatchRevocationsResponse:
+    return pb.WatchRevocationsResponse(revocations=[_revocation(r) for r in batch.items], cursor=batch.cursor)
 
 
 def _revocation(revocation: Revocation) -> pb.Revocation:

@@ -87,8 +87,11 @@ class SessionStore(AuditLog, ThrottleStore, Protocol):
         """Returns the account that has an address, given as `email_key`."""
         ...
 
-    async def start_session(self, session: Session, refresh_hash: str, event: AuditEvent) -> Session:
-        """Keeps a new session; returns it with the sign-in before it, and notes this one with the account."""
+    async def start_session(self, session: Session, refresh_hash: str, event: AuditEvent) -> Session | None:
+        """Keeps a new session; returns it with the sign-in before it, and notes this one with the account.
+
+        None, and nothing is kept, if the account has been deleted meanwhile.
+        """
         ...
 
     async def replace_password_hash(self, user_id: str, old: str, new: str) -> None:
@@ -181,7 +184,7 @@ class Sessions:
         """Signs in.
 
         Raises:
-            SignInRefused: unknown address or wrong password.
+            SignInRefused: unknown address or wrong password; also where the account is deleted at this moment.
             EmailNotVerified: right password, address not confirmed.
             SignInThrottled: too many failures lately; the password was not looked at.
         """
@@ -208,6 +211,8 @@ class Sessions:
         begun = Session(self._new_id(), account.id, now_ms, lifetimes.session_expires_ms, lifetimes.access_expires_ms)
         event = AuditEvent(now_ms, Action.SIGN_IN, DONE, origin, account.id, begun.id)
         session = await self._store.start_session(begun, token_hash(refresh), event)
+        if session is None:
+            raise SignInRefused
         return account, session, self._pair(session, refresh, lifetimes)
 
     async def refresh(self, token: str, origin: Origin) -> TokenPair:

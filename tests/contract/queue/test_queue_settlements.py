@@ -8,7 +8,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Task
 from wherry_queue.settling import Failure
 from wherry_queue.states import JobState, Outcome
-from wherry_queue.store import lanes, leases, reading
+from wherry_queue.store import lanes, leases, job_tasks
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
 
 
@@ -77,8 +77,8 @@ async def test_entries_that_fail_for_good_are_kept_with_their_reason(queue: Queu
     job_id, uid = await queue.submit(copy_job(tasks=[chunk_task(entries=3)]))
     task = await queue.lease_one()
     await queue.settle(task, done=b"\x01", files_done=1, bytes_done=10, failures=[failed(1), failed(2)])
-    failures = await queue.database.read(reading.list_failures, "users/a", uid, 0, 10)
-    assert [(row.entry_index, row.failure["reason"]) for row in failures] == [(1, "NO_SPACE"), (2, "NO_SPACE")]
+    failures = await queue.database.read(job_tasks.list_failures, "users/a", uid, 0, 10)
+    assert [(row.entry_index, row.failure["reason"]) for row in failures.rows] == [(1, "NO_SPACE"), (2, "NO_SPACE")]
     job = await queue.job(job_id)
     assert (job.files_done, job.files_failed, job.bytes_failed) == (1, 2, 20)
     assert await queue.state(job_id) is JobState.PARTIALLY_FAILED

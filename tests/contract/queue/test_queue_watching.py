@@ -8,17 +8,20 @@ import pytest
 import sqlalchemy as sa
 from wherry_queue.jobs import NewTask
 from wherry_queue.models import Job
+from wherry_queue.progress import Folded, Moved
 from wherry_queue.settling import Failure
 from wherry_queue.states import Outcome, TaskKind, WorkClass
-from wherry_queue.store import control, moving, reading, watching
+from wherry_queue.store import control, leases, moving, watching
+from wherry_queue.store.waiting import Circumstances
 from wherry_queue.store.watching import Signs
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
+HERE = Circumstances(has_workers=True)
 DONE: dict[str, Any] = {"done": b"\x03", "files_done": 2, "bytes_done": 20}
 
 
 async def look(queue: QueueCase, user: str = "users/a", since_id: int = 0) -> dict[int, Signs]:
-    return (await queue.database.read(watching.look, user, since_id)).signs
+    return dict((await queue.database.read(watching.look, [user], since_id)).signs)
 
 
 async def submit(queue: QueueCase, user: str = "users/a") -> int:
@@ -52,8 +55,10 @@ async def test_a_look_shows_nobody_elses_jobs_and_no_listings(queue: QueueCase) 
     listing_id, _ = await queue.submit(listing)
     every = [mine, other, listing_id]
     assert set(await look(queue)) == {mine}
-    assert set(await queue.database.read(watching.look_at, "users/a", every)) == {mine}
-    assert [view.row.id for view in await queue.database.read(watching.jobs, "users/a", every)] == [mine]
+    both = await queue.database.read(watching.look, ["users/a", "users/b", "users/nobody"], 0)
+    assert both.owners == {mine: "users/a", other: "users/b"}
+    assert await queue.database.read(watching.owners, every) == {mine: "users/a", other: "users/b"}
+    assert [view.row.id for view in await queue.database.read(watching.jobs, "users/a", every, HERE)] == [mine]
     assert await look(queue, "users/nobody") == {}
     assert await queue.database.read(watching.horizon, "users/nobody", 1) == 0
 
@@ -65,7 +70,7 @@ async def test_signs_are_the_same_until_something_changes_that_is_shown(queue: Q
 
     async def has_changed() -> bool:
         signs = (await look(queue))[job_id]
-        at_it = await queue.database.read(watching.look_at, "users/a", [job_id])
+        at_it = await queue.database.read(watching.look_at, [job_id])
         assert at_it == {job_id: signs}
         assert (await look(queue))[job_id] == signs, "they differ though nothing has happened"
         seen.append(signs)
@@ -74,9 +79,10 @@ async def test_signs_are_the_same_until_something_changes_that_is_shown(queue: Q
     await has_changed()
     task = await queue.lease_one()
     assert await has_changed(), "a task runs"
-    await queue.database.write(moving.write_progress, queue.replica_id, [(job_id, 5, 2.5)])
+    moved = {job_id: Folded(Moved(5, 1), 2.5, 1)}
+    await queue.database.write(moving.write_progress, queue.replica_id, moved)
     assert await has_changed(), "bytes move"
-    await queue.database.write(moving.write_progress, queue.replica_id, [(job_id, 5, 2.5)])
+    await queue.database.write(moving.write_progress, queue.replica_id, moved)
     assert not await has_changed(), "the same again is no news"
     await queue.settle(task, **DONE)
     assert await has_changed(), "a task has ended"
@@ -92,11 +98,11 @@ async def test_when_a_waiting_job_is_tried_again_is_among_its_signs(queue: Queue
     job_id = await submit(queue)
     before = (await look(queue))[job_id]
     await queue.settle(await queue.lease_one(), Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
-    (view,) = await queue.database.read(watching.jobs, "users/a", [job_id])
-    assert view.retry_ms is not None
+    (view,) = await queue.database.read(watching.jobs, "users/a", [job_id], HERE)
+    assert view.waiting is not None
     after = (await look(queue))[job_id]
     assert after.waiting
-    assert after.values[-1] == view.retry_ms
+    assert after.values[-1] == view.waiting.retry_ms is not None
     assert after != before
 
 
@@ -112,12 +118,12 @@ async def test_the_horizon_lies_before_so_many_of_the_users_own_jobs(queue: Queu
 
 async def test_the_next_look_begins_where_no_job_can_be_missed(queue: QueueCase) -> None:
     first, other = await submit(queue), await submit(queue, "users/b")
-    found = await queue.database.read(watching.look, "users/a", first)
-    assert found.since_id == first, "few jobs: all of them are looked at again"
+    found = await queue.database.read(watching.look, ["users/a"], first)
+    assert found.next_id == first, "few jobs: all of them are looked at again"
     far = first + 100_000
     await queue.database.write(copied, other, [{"id": far, "uid": "far"}])
-    found = await queue.database.read(watching.look, "users/a", first)
-    assert first < found.since_id < far, "what others have made since is looked through again and again"
+    found = await queue.database.read(watching.look, ["users/a"], first)
+    assert first < found.next_id < far, "what others have made since is looked through again and again"
 
 
 async def test_more_jobs_than_a_statement_takes_are_looked_at_all_the_same(queue: QueueCase) -> None:
@@ -125,16 +131,33 @@ async def test_more_jobs_than_a_statement_takes_are_looked_at_all_the_same(queue
     await queue.database.write(copied, first, [{"uid": f"copy-{n}"} for n in range(1200)])
     ids = await queue.database.read(lambda c: list(c.execute(sa.select(Job.id).order_by(Job.id)).scalars()))
     assert sorted(await look(queue, since_id=ids[-1])) == ids
-    assert sorted(await queue.database.read(watching.look_at, "users/a", ids)) == ids
-    views = await queue.database.read(watching.jobs, "users/a", ids)
+    assert sorted(await queue.database.read(watching.look_at, ids)) == ids
+    views = await queue.database.read(watching.jobs, "users/a", ids, HERE)
     assert [view.row.id for view in views] == ids[::-1]
 
 
-async def test_a_view_says_when_each_of_several_waiting_jobs_is_tried_again(queue: QueueCase) -> None:
-    jobs = [await submit(queue, f"users/{name}") for name in "ab"]
-    for task in await queue.lease(2):
-        await queue.settle(task, Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
-    running = await submit(queue)
-    views = {view.row.id: view for view in await queue.database.read(reading.view_jobs, "users/a", [*jobs, running])}
-    assert all(views[job_id].retry_ms for job_id in jobs)
-    assert views[running].retry_ms is None
+async def test_a_look_finds_what_becomes_of_jobs_that_it_would_not_look_for(queue: QueueCase) -> None:
+    ended, other = await submit(queue), await submit(queue, "users/b")
+    await queue.settle(await queue.lease_one(), **DONE)
+    found = await queue.database.read(watching.look, [], other + 1, [ended, other, other + 7])
+    assert [found.signs[job_id].open for job_id in (ended, other)] == [False, True]
+    assert set(found.signs) == {ended, other}
+    assert found.owners == {}
+
+
+async def test_jobs_of_several_users_are_seen_each_as_its_owner_would_see_it(queue: QueueCase) -> None:
+    first, behind, others = await submit(queue), await submit(queue), await submit(queue, "users/b")
+    resting = await submit(queue, "users/c")
+    for task in await queue.lease(4):
+        if task.job_id == resting:
+            await queue.settle(task, Outcome.FAILED, failure=Failure("NETWORK", "reset", retryable=True))
+        else:
+            await queue.database.write(leases.requeue, queue.replica_id, [(task.task_id, task.fence)], given=False)
+    of = {first: "users/a", behind: "users/a", others: "users/b", resting: "users/c"}
+    views = await queue.database.read(watching.views, of, HERE, brief=True)
+    assert [(view.row.id, view.owner) for view in views] == sorted(of.items(), reverse=True)
+    for view in views:
+        (alone,) = await queue.database.read(watching.jobs, of[view.row.id], [view.row.id], HERE)
+        assert alone.waiting == view.waiting
+    places = {view.row.id: view.waiting.position for view in views if view.waiting is not None}
+    assert places == {first: 1, behind: 2, others: 1, resting: 0}

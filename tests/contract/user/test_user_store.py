@@ -3,76 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from wherry_chassis import migrations
-from wherry_chassis.sql import Database
-from wherry_fakes.user_store import MemoryUserStore
-from wherry_user.accounts import Account, Verification
-from wherry_user.audit import DONE, Action, AuditEvent, Origin
+from wherry_testing.user_store import MINUTE_MS, NOW_MS, Store, account, begun, event, lifetimes, verification, verified
+from wherry_user.audit import Action
 from wherry_user.revocations import Subject
-from wherry_user.sessions import Lifetimes, Rotation, Session
+from wherry_user.sessions import Rotation
 from wherry_user.signing import StoredKey
-from wherry_user.store import SqlStore
 from wherry_user.sweeping import UNCONFIRMED_KEPT_MS
 from wherry_user.throttle import Limit
-
-Store = MemoryUserStore | SqlStore
-
-NOW_MS = 1_700_000_000_000
-MINUTE_MS = 60_000
-ORIGIN = Origin("192.0.2.1", "/O=Wherry/CN=client")
-KINDS = ("memory", "sqlite", "postgresql")
-
-
-@pytest.fixture(params=KINDS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    if request.param == "memory":
-        yield MemoryUserStore()
-        return
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/user.db"
-        migrations.upgrade(url, "wherry_user")
-    else:
-        make: Callable[[str | None], str] = request.getfixturevalue("fresh_postgres")
-        url = make("wherry_user")
-    database = Database(url)
-    yield SqlStore(database)
-    database.close()
-
-
-def account(name: str = "alice", **changes: object) -> Account:
-    return replace(Account(f"id-{name}", f"{name}@example.org", name, "hash-1", NOW_MS), **changes)  # type: ignore[arg-type]  # a test's shorthand
-
-
-def verification(token: str = "t1", password_hash: str = "hash-1", at_ms: int = NOW_MS) -> Verification:
-    return Verification(token, password_hash, f"name of {token}", at_ms, at_ms + 10 * MINUTE_MS)
-
-
-def event(action: Action = Action.REGISTER) -> AuditEvent:
-    return AuditEvent(NOW_MS, action, DONE, ORIGIN)
-
-
-def lifetimes(now_ms: int = NOW_MS) -> Lifetimes:
-    return Lifetimes(now_ms, refresh_ttl_ms=60 * MINUTE_MS, access_ttl_ms=10 * MINUTE_MS, margin_ms=MINUTE_MS)
-
-
-async def verified(store: Store, name: str = "alice") -> Account:
-    new = account(name)
-    await store.register(new, verification(f"token of {name}"), event())
-    assert await store.verify(f"token of {name}", NOW_MS + 1, event(Action.VERIFY_EMAIL))
-    found = await store.account(new.id)
-    assert found is not None
-    return found
-
-
-async def begun(store: Store, name: str, *, at_ms: int = NOW_MS, user: str = "id-alice") -> Session:
-    times = lifetimes(at_ms)
-    session = Session(name, user, at_ms, times.session_expires_ms, times.access_expires_ms)
-    return await store.start_session(session, f"refresh of {name}", event(Action.SIGN_IN))
 
 
 @pytest.mark.row("U1")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import grpc
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.user.v1 import user_service_pb2 as pb
 from wherry.user.v1 import user_service_pb2_grpc as stubs
+from wherry_chassis import deletions as deletions_module
 from wherry_chassis import tokens as tokens_module
 from wherry_chassis.access import build_table
 from wherry_chassis.buildout import Access
@@ -41,6 +44,8 @@ class _Users(stubs.KeyServiceServicer, stubs.RevocationServiceServicer):
         self.asked = 0
         self.events: list[pb.Revocation] = []
         self.cursors: list[int] = []
+        self.confirmed: list[int] = []
+        self.restored = False
         self._changed = asyncio.Condition()
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.GetJwksResponse:  # noqa: N802  # the contract's name
@@ -51,7 +56,8 @@ class _Users(stubs.KeyServiceServicer, stubs.RevocationServiceServicer):
         self, request: pb.WatchRevocationsRequest, context: Any
     ) -> AsyncIterator[pb.WatchRevocationsResponse]:
         self.cursors.append(request.cursor)
-        sent = request.cursor
+        # As the real one does with a cursor that is not its own: from the beginning.
+        sent = 0 if self.restored and request.cursor > len(self.events) else request.cursor
         while True:
             fresh = [event for event in self.events if event.cursor > sent]
             sent = max([sent, *(event.cursor for event in fresh)])
@@ -59,6 +65,10 @@ class _Users(stubs.KeyServiceServicer, stubs.RevocationServiceServicer):
             async with self._changed:
                 while len(self.events) <= sent:
                     await self._changed.wait()
+
+    async def ConfirmRevocations(self, request: pb.ConfirmRevocationsRequest, context: Any) -> Empty:  # noqa: N802  # as above
+        self.confirmed.append(request.cursor)
+        return Empty()
 
     async def revoke(self, **subject: Any) -> None:
         until = Timestamp(seconds=int(time.time()) + 600)
@@ -193,6 +203,56 @@ async def test_revocations_are_followed_from_the_last_cursor_over_a_restart_of_t
         assert not revocations.is_revoked(_claims("other", "users/carol"))
         assert users.cursors[0] == 0
         assert users.cursors[-1] == 2
+        await channels.close()
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+async def test_deletions_are_done_and_confirmed_over_a_restart_of_the_user_service(
+    pki: TestPki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletions_module, "_IN_FLIGHT_S", 0.5)
+    users, revocations, done = _Users(), Revocations(), list[str]()
+
+    async def forget(names: Sequence[str]) -> None:
+        done.extend(names)
+
+    async with contextlib.AsyncExitStack() as stack:
+        async with _serving(users, pki, tmp_path) as address:
+            channels = ServiceChannels([address], pki.material("queue"))
+            following = asyncio.create_task(follow(channels, revocations, forget))
+            stack.callback(following.cancel)
+            await users.revoke(session_id="a session")
+            await users.revoke(user="users/bob")
+            await _until(lambda: done == ["users/bob"])
+        assert users.confirmed == []
+        async with _serving(users, pki, tmp_path, address):
+            await _until(lambda: users.confirmed == [2])
+            await users.revoke(user="users/carol")
+            await _until(lambda: users.confirmed == [2, 3])
+        assert users.cursors[-1] >= 2
+        assert done == ["users/bob"] * 2 + ["users/carol"] * 2
+        await channels.close()
+
+
+async def test_a_follower_goes_back_with_a_user_service_that_was_restored_from_a_backup(
+    pki: TestPki, tmp_path: Path
+) -> None:
+    users, revocations = _Users(), Revocations()
+    for number in range(3):
+        await users.revoke(session_id=f"session-{number}")
+    async with contextlib.AsyncExitStack() as stack:
+        async with _serving(users, pki, tmp_path) as address:
+            channels = ServiceChannels([address], pki.material("queue"))
+            following = asyncio.create_task(follow(channels, revocations))
+            stack.callback(following.cancel)
+            await _until(lambda: revocations.is_revoked(_claims("session-2")))
+        users.events = users.events[:1]
+        users.restored = True
+        for part in ("second", "third"):
+            async with _serving(users, pki, tmp_path, address):
+                await users.revoke(session_id=part)
+                await _until(functools.partial(revocations.is_revoked, _claims(part)))
+        assert users.cursors[-2:] == [3, 2]
         await channels.close()
 
 

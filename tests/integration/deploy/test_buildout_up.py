@@ -53,7 +53,7 @@ def test_the_log_names_each_process(deployment: RunningDeployment) -> None:
     [
         ("user", {"UserService", "SessionService", "KeyService", "RevocationService"}),
         ("site", {"SiteService", "SiteSessionService", "SiteDirectoryService", "CredentialService"}),
-        ("queue", {"JobService", "FileService", "LeaseService", "LeaseKeyService"}),
+        ("queue", {"JobService", "AdminService", "FileService", "LeaseService", "LeaseKeyService"}),
     ],
 )
 def test_grpcurl_with_an_operators_certificate_lists_a_services_rpcs(

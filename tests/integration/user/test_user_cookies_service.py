@@ -81,6 +81,14 @@ def remaining_s(stamp: Any) -> float:
     return float(stamp.ToMilliseconds() / 1000 - time.time())
 
 
+@pytest.mark.row("U6", missing="export of one's data")
+async def test_a_browser_forgets_its_cookies_with_the_account_that_was_deleted_in_it(browser: Browser) -> None:
+    await browser.sign_in()
+    request = pb.DeleteUserRequest(name="users/me", password=PASSWORD)
+    await browser.ask(browser.users.DeleteUser(request, metadata=browser.access_headers))
+    assert [(found["value"], found["age"]) for found in browser.cookies.values()] == [("", "0")] * 2
+
+
 @pytest.mark.row("U3")
 async def test_a_browser_gets_its_tokens_as_cookies_and_the_answer_tells_only_when_they_end(browser: Browser) -> None:
     answer = await browser.sign_in()

@@ -121,6 +121,7 @@ async def chassis_service(
     leases: Leases | None = None,
     access: dict[str, list[str]] | None = None,
     host: str = "queue",
+    drained: asyncio.Event | None = None,
 ) -> AsyncIterator[str]:
     """Runs it within the block; gives its address."""
     jobs, leases = jobs or Jobs.create(), leases or Leases.create()
@@ -135,6 +136,7 @@ async def chassis_service(
         service_names=["wherry.queue.v1.JobService", "wherry.queue.v1.LeaseService"],
         interceptors=chain(build_table(Access(roles=pki.roles, rpc=access or {})), verifier),
         database=Database(f"sqlite:///{folder}/{host}.db"),
+        drained=drained or asyncio.Event(),
     )
     async with running(service, "127.0.0.1:0", pki.material(host)) as port:
         yield f"127.0.0.1:{port}"

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from wherry_testing.deployment_processes import children_of, is_alive, wait_until
 
 _ACCOUNT = "wherry"
 _START_S = 30.0
@@ -116,6 +117,19 @@ class PostgresServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def kill(self) -> None:
+        """Kills the server and every process of it (SIGKILL). `durable` ones lose nothing of what was committed."""
+        if self._process is None:
+            return
+        pids = [self._process.pid, *children_of(self._process.pid)]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        # The next one refuses to start while a process of this one still has its memory.
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), "PostgreSQL's processes are gone", _STOP_S)
 
     def remove(self) -> None:
         """Stops the server and deletes its folder."""

@@ -7,10 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from wherry_queue.models import Job, Lane, Link, Site, Task, User
-from wherry_queue.states import ENDED, WALKS, Counted, Hold, TaskKind, TaskState, WorkClass
-
-_FILES = (TaskKind.COPY_FILES, TaskKind.REMOVE_FILES)
+from wherry_queue import bitmap
+from wherry_queue.models import EntryFailure, Job, Lane, Link, Replica, Site, Task, User
+from wherry_queue.states import CHUNKS, DIRECTORY_WORK, ENDED, WALKS, Counted, Hold, TaskState, WorkClass
 
 
 def discrepancies(connection: Connection) -> list[str]:
@@ -20,7 +19,7 @@ def discrepancies(connection: Connection) -> list[str]:
     lanes = connection.execute(sa.select(Lane.__table__)).all()
     jobs = {job.id: job for job in connection.execute(sa.select(Job.__table__))}
     return [*_lanes(tasks, lanes, jobs), *_users(connection, lanes), *_limits(connection, tasks, lanes),
-            *_jobs(tasks, jobs)]  # fmt: skip
+            *_tasks(connection, tasks), *_jobs(tasks, jobs), *_failures(connection, tasks, jobs)]  # fmt: skip
 
 
 def assert_counters(connection: Connection) -> None:
@@ -49,6 +48,8 @@ def _lanes(tasks: Any, lanes: Any, jobs: dict[int, Any]) -> list[str]:
         found += _differing(f"lane {lane.id}.priority", lane.priority, job.priority)
         if bool(lane.hold & Hold.CANCELLED) != bool(job.cancelled):
             found.append(f"lane {lane.id} and its job differ about whether it is cancelled")
+        for name in ("user_id", "link_id", "work_class"):
+            found += _differing(f"lane {lane.id}.{name}", getattr(lane, name), getattr(job, name))
     return found
 
 
@@ -90,6 +91,63 @@ def _limits(connection: Connection, tasks: Any, lanes: Any) -> list[str]:
     return found
 
 
+def _tasks(connection: Connection, tasks: Any) -> list[str]:
+    replicas = set(connection.execute(sa.select(Replica.id)).scalars())
+    found = []
+    for task in tasks:
+        if task.state == TaskState.RUNNING:
+            if task.replica_id not in replicas:
+                found.append(f"task {task.id} runs in the name of replica {task.replica_id}, which nobody will reap")
+        elif task.replica_id is not None or task.thumbprint is not None:
+            found.append(f"task {task.id} does not run and still has a worker")
+        found += _differing(
+            f"task {task.id} has a time to wait for", task.not_before_ms is not None, task.state == TaskState.DELAYED
+        )
+        if task.kind not in CHUNKS:
+            continue
+        settled = bitmap.count(task.settled)
+        if settled > task.entry_count or task.files_done > settled:
+            found.append(f"task {task.id} counts {task.files_done} files, by its bitmap {settled} of {task.entry_count}")
+        if task.files_done + task.files_failed > task.entry_count:
+            found.append(f"task {task.id} counts more files than it has")
+        if task.state == TaskState.SUCCEEDED:
+            found += _differing(f"task {task.id}, which succeeded, is settled in", settled, task.entry_count)
+    return found
+
+
+def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[str]:
+    """What walks could not take in is counted by job alone, and stands in the failures with its place."""
+    walks = {task.id for task in tasks if task.kind in WALKS}
+    columns = (EntryFailure.job_id, EntryFailure.task_id, EntryFailure.entry_index, EntryFailure.size_bytes)
+    left_out: Counter[int] = Counter()
+    left_out_bytes: Counter[int] = Counter()
+    for row in connection.execute(sa.select(*columns)):
+        if row.task_id in walks and row.entry_index >= 0:
+            left_out[row.job_id] += 1
+            left_out_bytes[row.job_id] += row.size_bytes
+    by_job: dict[int, list[Any]] = {job_id: [] for job_id in jobs}
+    for task in tasks:
+        by_job[task.job_id].append(task)
+    found = []
+    for job_id, mine in by_job.items():
+        job = jobs[job_id]
+        failed = [task for task in mine if task.state == TaskState.FAILED]
+        counted = {
+            "files_total": sum(task.entry_count for task in mine) + left_out[job_id],
+            "bytes_total": sum(task.total_bytes for task in mine) + left_out_bytes[job_id],
+            "files_failed": sum(task.files_failed for task in mine) + left_out[job_id],
+            "bytes_failed": sum(task.bytes_failed for task in mine) + left_out_bytes[job_id],
+            "directories_failed": sum(task.kind in WALKS | DIRECTORY_WORK for task in failed),
+        }
+        for name, value in counted.items():
+            found += _differing(f"job {job_id}.{name}", getattr(job, name), value)
+        if not len(failed) + bool(left_out[job_id]) <= job.tasks_failed <= len(failed) + left_out[job_id]:
+            said = f"{len(failed)} and {left_out[job_id]} files left out"
+            found.append(f"job {job_id}.tasks_failed says {job.tasks_failed}, counted {said}")
+        found += _differing(f"job {job_id} has a failure", job.failure is not None, job.tasks_failed > 0)
+    return found
+
+
 def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
     by_job: dict[int, list[Any]] = {job_id: [] for job_id in jobs}
     for task in tasks:
@@ -109,11 +167,6 @@ def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
         for name, value in counted.items():
             found += _differing(f"job {job_id}.{name}", getattr(job, name), value)
         found += _differing(f"job {job_id} has ended", job.ended_ms is not None, not open_tasks)
-        failed = sum(task.state == TaskState.FAILED for task in mine)
-        if job.tasks_failed < failed:  # reports of walks count too
-            found.append(f"job {job_id}.tasks_failed says {job.tasks_failed}, counted {failed}")
-        if job.files_failed < sum(task.files_failed for task in mine):
-            found.append(f"job {job_id}.files_failed says {job.files_failed}, less than its tasks")
         if job.files_done + job.files_failed > job.files_total:
             found.append(f"job {job_id} has done {job.files_done} and failed {job.files_failed} of {job.files_total}")
         if not job.cancelled and any(task.state == TaskState.BLOCKED for task in mine):

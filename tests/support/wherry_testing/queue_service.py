@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import zstandard
 from wherry.queue.v1 import (
+    admin_service_pb2_grpc,
     file_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
@@ -51,6 +52,7 @@ class TestWorker:
         self.renewed: list[lease_service_pb2.RenewedLease] = []
         self.drained = False
         self.ended: grpc.aio.AioRpcError | None = None
+        self.closed = False
         self._leases: asyncio.Queue[lease_service_pb2.Lease] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._stream: Any = None
@@ -59,11 +61,16 @@ class TestWorker:
         self._writing = asyncio.Lock()
 
     async def open(
-        self, *, interactive: int = 1, bulk: int = 1, held: Sequence[lease_service_pb2.LeaseRef] = ()
+        self,
+        *,
+        interactive: int = 1,
+        bulk: int = 1,
+        held: Sequence[lease_service_pb2.LeaseRef] = (),
+        version: str = "1.0",
     ) -> TestWorker:
         """Opens the stream and announces its places."""
         self._stream = self.stub.StreamLeases()
-        opening = lease_service_pb2.OpenStream(worker=self.name, held=held)
+        opening = lease_service_pb2.OpenStream(worker=self.name, held=held, version=version)
         await self._write(lease_service_pb2.StreamLeasesRequest(open=opening))
         first = await asyncio.wait_for(self._stream.read(), DEADLINE_S)
         self.opened = first.opened
@@ -147,9 +154,10 @@ class TestWorker:
                     self._take(message)
                     self._changed.notify_all()
         except grpc.aio.AioRpcError as error:
-            async with self._changed:
-                self.ended = error
-                self._changed.notify_all()
+            self.ended = error
+        async with self._changed:
+            self.closed = True
+            self._changed.notify_all()
 
     def _take(self, message: lease_service_pb2.StreamLeasesResponse) -> None:
         for lease in message.leases:
@@ -191,6 +199,12 @@ class QueueServiceUnderTest:
                 yield worker
             finally:
                 await worker.leave()
+
+    @contextlib.asynccontextmanager
+    async def admin(self, certificate: str = "operator") -> AsyncIterator[admin_service_pb2_grpc.AdminServiceAsyncStub]:
+        """Gives a stub for what operators do."""
+        async with self.channel(certificate) as channel:
+            yield admin_service_pb2_grpc.AdminServiceStub(channel)
 
     @contextlib.asynccontextmanager
     async def jobs(self) -> AsyncIterator[job_service_pb2_grpc.JobServiceAsyncStub]:

@@ -55,9 +55,18 @@ class SiteServiceUnderTest:
 
 @contextlib.asynccontextmanager
 async def running_site_service(
-    pki: TestPki, database_url: str, folder: Path, *, allow: Sequence[str] = ("127.0.0.0/8", "::1/128")
+    pki: TestPki,
+    database_url: str,
+    folder: Path,
+    *,
+    allow: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+    user_service: str = "",
 ) -> AsyncIterator[SiteServiceUnderTest]:
-    """Runs the service within the block; its database has to have the newest schema."""
+    """Runs the service within the block; its database has to have the newest schema.
+
+    Args:
+        user_service: address of a real one, in place of the stand-in.
+    """
     for role in _ROLES:
         pki.files(role)
     pki.issue("stranger", roles=())
@@ -78,6 +87,7 @@ async def running_site_service(
             addresses[name] = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
             await server.start()
             stack.push_async_callback(server.stop, None)
+        addresses["user"] = user_service or addresses["user"]
         buildout = _buildout(pki, database_url, folder, addresses, allow)
         service = build(buildout, 0)
         port = await stack.enter_async_context(running(service, "127.0.0.1:0", pki.material("site")))

@@ -70,6 +70,9 @@ class OneStream:
     def unary_stream(self, *args: object, **kwargs: object) -> Callable[[object], FailingStream]:
         return lambda _request: self._stream
 
+    def unary_unary(self, *args: object, **kwargs: object) -> None:
+        """Stubs ask for all methods of their service."""
+
 
 @pytest.mark.row("U3", missing="session length, idle time-out")
 @pytest.mark.parametrize("ticks", [0, 1, 2, 3])

@@ -81,7 +81,7 @@ export function jobModel({ job, samples }: WatchedJob): JobModel {
     growing: job.state === JobState.EXPANDING,
     bytesDone: bytesTotal > 0 ? Math.min(settled, bytesTotal) : settled,
     bytesTotal,
-    filesDone: Number(progress?.filesDone ?? 0n),
+    filesDone: Number((progress?.filesDone ?? 0n) + (progress?.filesLanded ?? 0n)),
     filesTotal: Number(progress?.filesTotal ?? 0n),
     filesFailed: Number(progress?.filesFailed ?? 0n),
     moving: !ended && Number(progress?.tasksRunning ?? 0n) > 0,
@@ -100,7 +100,8 @@ export function fractionOf(job: Job): number {
   const bytes = Number(progress.bytesDone + progress.bytesMoving + progress.bytesFailed);
   if (progress.bytesTotal > 0n) return Math.min(1, bytes / Number(progress.bytesTotal));
   if (progress.filesTotal > 0n) {
-    return Math.min(1, Number(progress.filesDone + progress.filesFailed) / Number(progress.filesTotal));
+    const files = Number(progress.filesDone + progress.filesLanded + progress.filesFailed);
+    return Math.min(1, files / Number(progress.filesTotal));
   }
   return 0;
 }

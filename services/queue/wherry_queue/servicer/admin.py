@@ -51,7 +51,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def DrainReplica(self, request: pb.DrainReplicaRequest, context: Any) -> Empty:
         """Has a replica send everybody elsewhere."""
-        await self._database.write(workers.drain_replica, _actor(), int(_id_of(request.name)))
+        await self._database.write(workers.drain_replica, _actor(), _row_id(request.name))
         self._bulletin.say(Topic.DRAIN)
         _log("DrainReplica", request.name)
         return Empty()
@@ -99,7 +99,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def DeleteBan(self, request: pb.DeleteBanRequest, context: Any) -> Empty:
         """Lifts a ban; when this answers, its jobs go on."""
-        record = await self._database.write(banning.delete, _actor(), int(_id_of(request.name)))
+        record = await self._database.write(banning.delete, _actor(), _row_id(request.name))
         _log("DeleteBan", record.subject)
         await self._settle_bans()
         return Empty()
@@ -131,3 +131,9 @@ def _log(act: str, subject: str) -> None:
 def _id_of(name: str) -> str:
     """Returns what stands behind the collection in a resource name (its pattern was validated)."""
     return name.split("/", 1)[1]
+
+
+def _row_id(name: str) -> int:
+    """Returns the number in a resource name; 0, which is nobody's, for one larger than a database counts."""
+    digits = _id_of(name)
+    return int(digits) if len(digits) < 19 else 0

@@ -82,7 +82,8 @@ def worker(row: Any) -> pb.Worker:
         interactive_places=row.interactive_places,
         bulk_places=row.bulk_places,
         tasks_running=row.held,
-        draining=row.draining,
+        # One that drains of itself says that it has no places.
+        draining=row.draining or not (row.interactive_places or row.bulk_places),
     )
 
 

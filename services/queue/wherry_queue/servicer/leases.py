@@ -16,7 +16,7 @@ from wherry_chassis.sql import Database
 
 from wherry_queue.dispatching import Dispatcher
 from wherry_queue.jobs import Chunk, Found
-from wherry_queue.progress import ProgressBoard
+from wherry_queue.progress import Moved, ProgressBoard
 from wherry_queue.servicer import messages
 from wherry_queue.settling import FailedEntry, RetryPolicy, Settlement
 from wherry_queue.states import Outcome, TaskKind, WorkClass
@@ -32,6 +32,13 @@ class StreamTooOld(DomainError):
 
     kind = Kind.UNAVAILABLE
     reason = "STREAM_TOO_OLD"
+
+
+class ReplicaDraining(DomainError):
+    """This replica takes no workers any more; open the stream at another."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "REPLICA_ENDING"
 
 
 class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
@@ -66,7 +73,15 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         if first is None or first.WhichOneof("message") != "open":
             raise InvalidFields(FieldProblem("open", "is the first message of a stream"))
         operations = [TaskKind(kind) for kind in first.open.operations if kind]
-        worker = WorkerStream(first.open.worker, current_caller().peer.thumbprint, operations)
+        if self._dispatcher.draining:
+            raise ReplicaDraining
+        worker = WorkerStream(
+            first.open.worker,
+            current_caller().peer.thumbprint,
+            operations,
+            version=first.open.version,
+            opened_s=time.monotonic(),
+        )
         lost = await self._dispatcher.open(worker, [_ref(held) for held in first.open.held])
         listener = asyncio.create_task(self._listen(worker, request_iterator))
         terms = self._dispatcher.terms
@@ -111,7 +126,8 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
     def _note_progress(self, worker: WorkerStream, report: pb.TaskProgress) -> None:
         held = worker.held.get(messages.task_id_of(report.lease.task))
         if held is not None and held.ref == _ref(report.lease):
-            self._progress.moved(held.task.job_id, held.task.task_id, report.transferred_bytes)
+            moved = Moved(report.transferred_bytes, report.files_done)
+            self._progress.moved(held.task.job_id, held.task.task_id, moved)
 
     async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:
         """Takes results."""
@@ -206,8 +222,10 @@ def _responses(outgoing: Outgoing) -> Iterable[pb.StreamLeasesResponse]:
         response.leases.append(message)
     if response.leases:
         yield response
+    if outgoing.drain_grace_s is not None:
+        stops.drain_grace.CopyFrom(messages.duration(outgoing.drain_grace_s))
     # After the leases: a lease that is stopped at once is known to its worker by then.
-    if stops.renewed or stops.cancelled or not outgoing:
+    if stops.renewed or stops.cancelled or outgoing.drain_grace_s is not None or not outgoing:
         yield stops
 
 

@@ -11,9 +11,15 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
 from wherry_chassis.errors import FieldProblem, InvalidFields
 
+from wherry_queue.job_files import Cursor
 from wherry_queue.settling import Failure
-from wherry_queue.states import FINISHED, JobState, job_state
+from wherry_queue.states import FINISHED, job_state
 from wherry_queue.store.reading import JobView
+from wherry_queue.waiting import Reason
+
+_MOST_ID = (1 << 63) - 1
+"""What databases take."""
+_UNKNOWN_PAGE = "is not a token of an earlier answer; leave it empty to begin anew"
 
 
 def timestamp(epoch_ms: int | None) -> Timestamp | None:
@@ -76,8 +82,28 @@ def page_key(token: str, field: str = "page_token") -> int | None:
     if not token:
         return None
     if not re.fullmatch(r"[0-9]{1,18}", token):
-        raise InvalidFields(FieldProblem(field, "is not a token of an earlier answer; leave it empty to begin anew"))
+        raise InvalidFields(FieldProblem(field, _UNKNOWN_PAGE))
     return int(token)
+
+
+def page_token(key: int | None) -> str:
+    """Returns the token of a page that begins behind a key; empty for None: there is none."""
+    return "" if key is None else str(key)
+
+
+def file_cursor(token: str, field: str = "page_token") -> Cursor:
+    """Returns where a page of files begins; raises InvalidFields for a token that we did not make."""
+    if not token:
+        return Cursor()
+    task, dot, index = token.partition(".")
+    if not dot:
+        raise InvalidFields(FieldProblem(field, _UNKNOWN_PAGE))
+    return Cursor(page_key(task, field) or 0, page_key(index, field) or 0)
+
+
+def file_token(cursor: Cursor | None) -> str:
+    """Returns the token of a page of files; empty for none."""
+    return f"{cursor.task_id}.{cursor.index}" if cursor is not None else ""
 
 
 def job_uid_of(name: str) -> str:
@@ -85,27 +111,51 @@ def job_uid_of(name: str) -> str:
     return name.split("/")[1]
 
 
+def id_at(name: str, part: int) -> int:
+    """Returns the number that a resource name has at a part (its pattern was validated); too large a one is none."""
+    return min(int(name.split("/")[part]), _MOST_ID)
+
+
 def task_id_of(name: str) -> int:
     """Returns the id in a task's resource name (its pattern was validated)."""
     return int(name.rsplit("/", 1)[1])
 
 
-def job_message(view: JobView, *, has_workers: bool) -> pb.Job:
-    """Returns a job as its owner sees it."""
+SHOWN_ITEMS = 10
+"""So many items or targets a job shows in lists and watches of many."""
+
+
+def job_message(view: JobView, *, brief: bool = False) -> pb.Job:
+    """Returns a job as its owner sees it.
+
+    Args:
+        brief: with the first few of its items only.
+    """
     row = view.row
     state = job_state(row)
     job = pb.Job.FromString(row.specification)
+    if brief:
+        shorten(job)
     job.name, job.owner, job.priority = f"jobs/{row.uid}", view.owner, row.priority
     job.state = getattr(pb, f"JOB_STATE_{state.name}")
+    job.item_count = row.item_count
     job.progress.CopyFrom(_progress(view, finished=state in FINISHED))
     if failure := failure_message(row.failure):
         job.failure.CopyFrom(failure)
     for field, value in (("create_time", row.created_ms), ("start_time", row.started_ms), ("end_time", row.ended_ms)):
         if stamp := timestamp(value):
             getattr(job, field).CopyFrom(stamp)
-    if reason := _waiting_reason(view, state, has_workers=has_workers):
-        job.waiting_reason.CopyFrom(reason)
+    if view.waiting is not None:
+        job.waiting_reason.CopyFrom(_waiting_reason(view.waiting))
     return job
+
+
+def shorten(job: pb.Job) -> bool:
+    """Leaves only the first few items or targets in a job; tells whether there were more."""
+    named = job.copy.items if job.HasField("copy") else job.remove.targets if job.HasField("remove") else []
+    more = len(named) > SHOWN_ITEMS
+    del named[SHOWN_ITEMS:]
+    return more
 
 
 def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:
@@ -133,22 +183,19 @@ def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:
     )
 
 
-def _waiting_reason(view: JobView, state: JobState, *, has_workers: bool) -> pb.WaitingReason | None:
-    row = view.row
-    if state in FINISHED or row.tasks_running or not row.tasks_open:
-        return None
-    retry = timestamp(view.retry_ms)
-    if state is JobState.WAITING_FOR_SIGN_IN:
-        return pb.WaitingReason(
-            reason="SIGN_IN_REQUIRED",
-            message="A session at one of the sites has ended; sign in there again and the job goes on by itself.",
-            retry_time=retry,
-        )
-    if retry is not None:
-        return pb.WaitingReason(reason="BACK_OFF", message="It is tried again shortly.", retry_time=retry)
-    if not has_workers:
-        return pb.WaitingReason(reason="NO_WORKER", message="No worker is connected at the moment.")
-    return pb.WaitingReason(reason="IN_LINE", message="It waits for its turn.")
+def _waiting_reason(reason: Reason) -> pb.WaitingReason:
+    return pb.WaitingReason(
+        reason=reason.reason,
+        message=reason.message,
+        site=reason.site,
+        retry_time=timestamp(reason.retry_ms),
+        position=reason.position,
+        active_users=reason.active_users,
+        share=reason.share,
+        limit=reason.limit,
+        in_use=reason.in_use,
+        limit_subject=reason.limit_subject,
+    )
 
 
 def task_message(uid: str, row: Any) -> pb.Task:
@@ -183,7 +230,7 @@ def attempt_message(task_name: str, number: int, row: Any) -> pb.Attempt:
         outcome=_OUTCOME_STATES[row.outcome],
         failure=failure_message(row.failure),
         end_time=timestamp(row.ended_ms),
-        log=row.log,
+        log=row.log or "",
     )
 
 

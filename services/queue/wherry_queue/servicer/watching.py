@@ -1,183 +1,153 @@
 """The streams of JobService: one job until it has ended, or all of a user's for as long as somebody watches.
 
-What this replica does to a job wakes its watchers; what others do is seen by looking.
+What a stream begins with it reads alone; what follows comes from the replica's feed, which reads for all together.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from asyncio import sleep
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.queue.v1 import job_service_pb2_grpc
-from wherry_chassis.errors import DomainError, Kind
 from wherry_chassis.identity import current_caller
 from wherry_chassis.sql import Database
 
-from wherry_queue.dispatching import Dispatcher
-from wherry_queue.hub import Hub, Waiter
+from wherry_queue.hub import Waiter
+from wherry_queue.jobs import JobNotFound
 from wherry_queue.servicer import messages
-from wherry_queue.states import FINISHED, job_state
+from wherry_queue.states import FINISHED
 from wherry_queue.store import reading, watching
-from wherry_queue.store.watching import Signs
+from wherry_queue.store.reading import JobView
+from wherry_queue.watch_feed import SHORTEST_S, Watcher, WatchFeed
 
-_SHORTEST_S = 0.25
-"""Between two messages of a watch, however much happens."""
-_POLL_S = 1.5
-_SHARE = 20
-"""A look at all of a user's jobs takes at most the twentieth part of a watch's time, however many they are."""
-_LONGEST_POLL_S = 30.0
+_EARLY = 0.1
+"""A quiet job is read again for its sign of life; that is asked for such a part of the time before it is due."""
 _MESSAGE_BYTES = 1 << 20
 _VIEWS = 100
+_ENDED = frozenset(getattr(pb, f"JOB_STATE_{state.name}") for state in FINISHED)
+_OPERATIONS = frozenset(field.name for field in pb.Job.DESCRIPTOR.oneofs_by_name["operation"].fields)
 
 
-class ReplicaEnding(DomainError):
-    """This replica of the service ends; open the stream again, and another one answers."""
+class JobShowing:
+    """How jobs are shown in watches."""
 
-    kind = Kind.UNAVAILABLE
-    reason = "REPLICA_ENDING"
+    def message(self, view: JobView, *, brief: bool) -> pb.Job:
+        """Returns a job's message."""
+        return messages.job_message(view, brief=brief)
+
+    def content(self, message: pb.Job) -> int:
+        """Returns the same number for messages that say the same of how the job is: elapsed time alone is no news."""
+        parts: list[tuple[int, Any]] = []
+        for field, value in message.ListFields():
+            if field.name == "progress":
+                progress = pb.JobProgress()
+                progress.CopyFrom(value)
+                progress.ClearField("elapsed")
+                progress.ClearField("average_bytes_per_second")
+                parts.append((field.number, progress.SerializeToString(deterministic=True)))
+            elif field.name not in _OPERATIONS:  # what was asked for never changes
+                parts.append(
+                    (field.number, value if field.message_type is None else value.SerializeToString(deterministic=True))
+                )
+        return hash(tuple(parts))
+
+    def size_bytes(self, message: pb.Job) -> int:
+        """Returns a message's size."""
+        return message.ByteSize()
 
 
 class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
     """The watching part of JobService."""
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, hub: Hub, *, heartbeat_s: float) -> None:
+    def __init__(self, database: Database, feed: WatchFeed[pb.Job], *, heartbeat_s: float) -> None:
         self._database = database
-        self._dispatcher = dispatcher
-        self._hub = hub
+        self._feed = feed
         self._heartbeat_s = heartbeat_s
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
         """Streams a job until it has ended."""
         user, uid = current_caller().user_name, messages.job_uid_of(request.name)
         job_id = await self._database.read(reading.job_id_of, user, uid)
-        sent: pb.Job | None = None
-        sent_s = 0.0
-        with self._hub.waiting(job_id) as waiter:
-            while True:
-                self._go_on()
-                view = await self._database.read(reading.view_job, user, uid)
-                job = self._message(view)
-                last = job_state(view.row) in FINISHED
-                if last or _differs(job, sent) or time.monotonic() >= sent_s + self._heartbeat_s:
-                    yield pb.WatchJobResponse(job=job, last=last)
-                    sent, sent_s = job, time.monotonic()
-                if last:
-                    return
-                await self._pause(waiter, min(_POLL_S, sent_s + self._heartbeat_s - time.monotonic()))
+        with self._feed.watching_job(job_id, user) as watcher:
+            self._feed.go_on()
+            job = messages.job_message(await self._database.read(reading.view_job, user, uid, self._feed.here()))
+            self._feed.begins_with(watcher, job_id, job)
+            self._feed.caught_up(watcher)
+            yield pb.WatchJobResponse(job=job, last=job.state in _ENDED)
+            said, ended, sent_s = _SHOWING.content(job), job.state in _ENDED, time.monotonic()
+            del job  # it may be large, and there may be thousands of watchers
+            while not ended:
+                due_s = sent_s + self._heartbeat_s * (1 - _EARLY)
+                told = await self._pause(watcher, due_s - time.monotonic())
+                self._feed.go_on()
+                for _, news in self._feed.shown(watcher, told):
+                    if news is None:
+                        raise JobNotFound(job=uid)
+                    content, ended = _SHOWING.content(news), news.state in _ENDED
+                    if content != said or ended or time.monotonic() >= due_s:
+                        yield pb.WatchJobResponse(job=news, last=ended)
+                        said, sent_s = content, time.monotonic()
+                if not told:
+                    self._feed.ask(watcher, [job_id], within_s=self._heartbeat_s * _EARLY)
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Any) -> AsyncIterator[pb.WatchJobsResponse]:
         """Streams all of a user's jobs."""
-        user = current_caller().user_name
-        watch = _Watch(self._database, user, await self._horizon(user, messages.page_size(request.page_size)))
-        with self._hub.waiting_for_jobs_of(user) as waiter:
-            happened: frozenset[int] = frozenset()
-            sent_s = float("-inf")
-            caught_up = False
+        user, count = current_caller().user_name, messages.page_size(request.page_size)
+        with self._feed.watching_jobs_of(user) as watcher:
+            self._feed.go_on()
+            ids = await self._feed.begin(user, await self._database.read(watching.horizon, user, count))
+            async for message in self._first(watcher, user, sorted(ids, reverse=True)):
+                yield message
+            del ids
+            self._feed.caught_up(watcher)
+            sent_s = time.monotonic()
             while True:
-                self._go_on()
-                # Followed before they are looked at: what happens to them meanwhile wakes this watch.
-                self._hub.follow(user, waiter, {*watch.open, *happened})
-                changed = await watch.look(happened, has_workers=self._dispatcher.has_workers)
-                self._hub.follow(user, waiter, watch.open)
-                async for message in self._jobs(user, changed, caught_up=caught_up):
+                told = await self._pause(watcher, sent_s + self._heartbeat_s - time.monotonic())
+                self._feed.go_on()
+                for message in self._news(watcher, told):
                     yield message
-                    sent_s, caught_up = time.monotonic(), caught_up or message.caught_up
-                if time.monotonic() >= sent_s + self._heartbeat_s or not caught_up:
-                    caught_up = True
+                    sent_s = time.monotonic()
+                if time.monotonic() >= sent_s + self._heartbeat_s:
                     yield pb.WatchJobsResponse(caught_up=True)
                     sent_s = time.monotonic()
-                due_s = min(watch.due_s, sent_s + self._heartbeat_s)
-                happened = await self._pause(waiter, due_s - time.monotonic())
 
-    async def _horizon(self, user: str, count: int) -> int:
-        return await self._database.read(watching.horizon, user, count)
-
-    async def _jobs(self, user: str, ids: Iterable[int], *, caught_up: bool) -> AsyncIterator[pb.WatchJobsResponse]:
-        """Gives jobs, newest first, in messages of at most about a mebibyte."""
-        ordered = sorted(ids, reverse=True)
-        message, size_bytes = pb.WatchJobsResponse(caught_up=caught_up), 0
-        for start in range(0, len(ordered), _VIEWS):
-            for view in await self._database.read(watching.jobs, user, ordered[start : start + _VIEWS]):
-                job = self._message(view)
+    async def _first(self, watcher: Watcher, user: str, ids: Sequence[int]) -> AsyncIterator[pb.WatchJobsResponse]:
+        """Gives what a watch begins with, in messages of at most about a mebibyte; the last one says that it is."""
+        message, size_bytes = pb.WatchJobsResponse(), 0
+        for start in range(0, len(ids), _VIEWS):
+            views = await self._database.read(watching.jobs, user, ids[start : start + _VIEWS], self._feed.here())
+            for view in views:
+                job = _SHOWING.message(view, brief=True)
+                self._feed.begins_with(watcher, view.row.id, job)
                 if message.jobs and size_bytes + job.ByteSize() > _MESSAGE_BYTES:
                     yield message
-                    message, size_bytes = pb.WatchJobsResponse(caught_up=caught_up), 0
+                    message, size_bytes = pb.WatchJobsResponse(), 0
                 message.jobs.append(job)
                 size_bytes += job.ByteSize()
+        message.caught_up = True
+        yield message
+
+    def _news(self, watcher: Watcher, told: Iterable[int]) -> Iterator[pb.WatchJobsResponse]:
+        """Gives what has changed, in messages of at most about a mebibyte."""
+        message, size_bytes = pb.WatchJobsResponse(caught_up=True), 0
+        for _, job in self._feed.shown(watcher, told):
+            if job is None:
+                continue  # its time to be kept is over
+            if message.jobs and size_bytes + job.ByteSize() > _MESSAGE_BYTES:
+                yield message
+                message, size_bytes = pb.WatchJobsResponse(caught_up=True), 0
+            message.jobs.append(job)
+            size_bytes += job.ByteSize()
         if message.jobs:
-            message.caught_up = True
             yield message
 
     async def _pause(self, waiter: Waiter, longest_s: float) -> frozenset[int]:
         """Waits for news, and never for less than it takes not to say too much; gives the jobs that have some."""
-        await asyncio.sleep(_SHORTEST_S)
-        return await waiter.wait(max(longest_s - _SHORTEST_S, 0))
-
-    def _go_on(self) -> None:
-        if self._hub.closed:
-            raise ReplicaEnding
-
-    def _message(self, view: reading.JobView) -> pb.Job:
-        return messages.job_message(view, has_workers=self._dispatcher.has_workers)
+        await sleep(SHORTEST_S)
+        return await waiter.wait(max(longest_s - SHORTEST_S, 0))
 
 
-class _Watch:
-    """What a watcher knows of a user's jobs.
-
-    Attributes:
-        due_s: when all of them are to be looked at again, by the monotonic clock.
-    """
-
-    def __init__(self, database: Database, user: str, since_id: int) -> None:
-        self.due_s = float("-inf")
-        self._database = database
-        self._user = user
-        self._since_id = since_id
-        self._known: dict[int, Signs] = {}
-        self._had_workers = False
-
-    @property
-    def open(self) -> Collection[int]:
-        """The jobs that had not ended when last looked at."""
-        return [job_id for job_id, signs in self._known.items() if signs.open]
-
-    async def look(self, happened: Collection[int], *, has_workers: bool) -> set[int]:
-        """Looks at all of the jobs if that is due, else at those to which something has happened.
-
-        Returns those that are new or have changed since the last look.
-        """
-        if time.monotonic() < self.due_s:
-            found = await self._database.read(watching.look_at, self._user, happened) if happened else {}
-            changed = self._news(found)
-            self._known |= found
-            return changed
-        began_s = time.monotonic()
-        look = await self._database.read(watching.look, self._user, self._since_id)
-        now_s = time.monotonic()
-        self.due_s = now_s + min(max(_POLL_S, _SHARE * (now_s - began_s)), _LONGEST_POLL_S)
-        changed = self._news(look.signs)
-        changed |= {job_id for job_id in self.open if job_id not in look.signs}  # they have ended, and lie far back
-        if has_workers != self._had_workers:
-            changed |= {job_id for job_id, signs in look.signs.items() if signs.waiting}
-        self._known, self._since_id, self._had_workers = look.signs, look.since_id, has_workers
-        return changed
-
-    def _news(self, found: dict[int, Signs]) -> set[int]:
-        return {job_id for job_id, signs in found.items() if self._known.get(job_id) != signs}
-
-
-def _differs(job: pb.Job, sent: pb.Job | None) -> bool:
-    """Tells whether there is news; elapsed time alone is none."""
-    if sent is None:
-        return True
-    compared = []
-    for message in (job, sent):
-        copy = pb.Job()
-        copy.CopyFrom(message)
-        copy.progress.ClearField("elapsed")
-        copy.progress.ClearField("average_bytes_per_second")
-        compared.append(copy)
-    return compared[0] != compared[1]
+_SHOWING = JobShowing()

@@ -75,9 +75,7 @@ def candidates(connection: Connection, work_class: WorkClass, want: int, default
             .lateral("of_user")
         )
         rows: Sequence[Any] = connection.execute(
-            _with_sign_ins(
-                sa.select(of_user, some.c.vtime, some.c.weight), some.join(of_user, sa.true()), of_user
-            )
+            _with_sign_ins(sa.select(of_user, some.c.vtime, some.c.weight), some.join(of_user, sa.true()), of_user)
         ).all()
     else:
         rows = [row for user_id in users for row in _of_user(connection, user_id, work_class, each, defaults)]
@@ -95,9 +93,7 @@ def _of_user(
         .subquery("of_user")
     )
     some = of_user.join(_USER, _USER.c.id == of_user.c.user_id)
-    return connection.execute(
-        _with_sign_ins(sa.select(of_user, _USER.c.vtime, _USER.c.weight), some, of_user)
-    ).all()
+    return connection.execute(_with_sign_ins(sa.select(of_user, _USER.c.vtime, _USER.c.weight), some, of_user)).all()
 
 
 def _users(connection: Connection, work_class: WorkClass, want: int, defaults: Defaults) -> list[int]:

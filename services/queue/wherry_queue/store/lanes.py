@@ -94,7 +94,7 @@ def least_vtime(connection: Connection) -> float | None:
 
 
 def set_hold(
-    connection: Connection, job_ids: Collection[int], *, add: Hold = Hold(0), remove: Hold = Hold(0)
+    connection: Connection, job_ids: Collection[int], *, add: Hold = Hold.NOTHING, remove: Hold = Hold.NOTHING
 ) -> list[int]:
     """Holds jobs' lanes for a reason, or no longer for one; returns the jobs for which that changes something."""
     active: Counter[tuple[int, WorkClass]] = Counter()

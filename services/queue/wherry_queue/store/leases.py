@@ -19,7 +19,7 @@ from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass, stop_reaso
 from wherry_queue.store import limits
 from wherry_queue.store.candidates import Candidate, candidates
 from wherry_queue.store.lanes import ACTIVE, make_ready
-from wherry_queue.store.limits import Defaults
+from wherry_queue.store.limits import NO_LIMITS, Defaults
 from wherry_queue.store.putting_off import Unfit, put_off
 from wherry_queue.store.settlements import Change, apply_changes, running_tasks
 
@@ -33,9 +33,7 @@ _LANE: Any = Lane.__table__
 _SERVE_LANE = (
     sa.update(_LANE)
     .where(_LANE.c.id == sa.bindparam("lane"))
-    .values(
-        pending=_LANE.c.pending - sa.bindparam("taken"), head=sa.bindparam("next"), rank=sa.bindparam("new_rank")
-    )
+    .values(pending=_LANE.c.pending - sa.bindparam("taken"), head=sa.bindparam("next"), rank=sa.bindparam("new_rank"))
 )
 _USER: Any = User.__table__
 _CHARGE = {
@@ -78,7 +76,7 @@ class LeasedTask:
 
 
 def lease(
-    connection: Connection, replica_id: int, work_class: WorkClass, want: int, defaults: Defaults = Defaults()
+    connection: Connection, replica_id: int, work_class: WorkClass, want: int, defaults: Defaults = NO_LIMITS
 ) -> list[LeasedTask]:
     """Leases up to `want` tasks of a class to a replica, by fair share and within the limits.
 
@@ -124,9 +122,7 @@ def _limits_of(lane: Candidate) -> Sequence[limits.Key]:
     )
 
 
-def _heads(
-    connection: Connection, lanes: Sequence[Candidate], want: int, now_ms: int
-) -> dict[int, list[Waiting]]:
+def _heads(connection: Connection, lanes: Sequence[Candidate], want: int, now_ms: int) -> dict[int, list[Waiting]]:
     """Returns the first ready tasks of each lane, locked. One that its user's sign-ins are too short for is put off."""
     found: dict[int, list[Waiting]] = {}
     by_id = {lane.id: lane for lane in lanes}
@@ -223,9 +219,7 @@ def _account(
         by_lane.setdefault(picked.lane_id, []).append(picked.task_id)
         charges[picked.user_id] = charges.get(picked.user_id, 0.0) + picked.charge
     taken: Counter[limits.Key] = Counter()
-    ended = Counter(
-        lane.user_id for lane in lanes if lane.id in by_lane and lane.pending == len(by_lane[lane.id])
-    )
+    ended = Counter(lane.user_id for lane in lanes if lane.id in by_lane and lane.pending == len(by_lane[lane.id]))
     for lane_id, ids in by_lane.items():
         for key in counted.get(lane_id, ()):
             taken[key] += len(ids)

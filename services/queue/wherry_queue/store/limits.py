@@ -73,6 +73,9 @@ class Defaults:
         return values[kind]
 
 
+NO_LIMITS = Defaults()
+
+
 def effective(cap: int | None, default: int | None) -> int | None:
     """Returns the limit that holds, None for none, of what stands in a row."""
     limit = default if cap is None else cap
@@ -174,9 +177,7 @@ def set_cap(connection: Connection, kind: Kind, row_id: int, cap: int | None, de
         running = _uncounted(connection, kind, row_id)
         if running:
             connection.execute(
-                sa.update(_TASK)
-                .where(_TASK.c.id.in_(running))
-                .values(counted=_TASK.c.counted.op("|")(int(column.bit)))
+                sa.update(_TASK).where(_TASK.c.id.in_(running)).values(counted=_TASK.c.counted.op("|")(int(column.bit)))
             )
     row = connection.execute(
         sa.update(column.table)
@@ -213,5 +214,7 @@ def set_ones(connection: Connection) -> list[LimitRow]:
     found = []
     for kind, column in _COLUMNS.items():
         query = sa.select(column.table.c.id, column.cap, column.inflight).where(column.cap.is_not(None))
-        found += [LimitRow(kind, row[0], row[1], row[2]) for row in connection.execute(query.order_by(column.table.c.id))]
+        found += [
+            LimitRow(kind, row[0], row[1], row[2]) for row in connection.execute(query.order_by(column.table.c.id))
+        ]
     return found

@@ -55,20 +55,28 @@ def put_off(connection: Connection, unfit: Sequence[Unfit], now_ms: int) -> None
             active[row.user_id, WorkClass(row.work_class)] -= 1
     count_active(connection, active)
     for job_id in sorted({one.job_id for one in unfit}):
-        connection.execute(
-            sa.update(Job).where(Job.id == job_id).values(hold=Job.hold.op("|")(int(Hold.TOO_SHORT)))
-        )
+        connection.execute(sa.update(Job).where(Job.id == job_id).values(hold=Job.hold.op("|")(int(Hold.TOO_SHORT))))
 
 
-def release(connection: Connection, job_ids: Sequence[int], now_ms: int) -> None:
-    """Lets tasks of jobs that were put off be looked at again."""
+def release(connection: Connection, job_ids: Sequence[int], until_ms: int, now_ms: int) -> list[int]:
+    """Lets tasks of jobs be looked at again that were put off for sessions which end before one that there is now.
+
+    Returns the jobs that had any. Those of which nothing is put off any more say so no longer.
+    """
+    released = []
     for job_id in sorted(job_ids):
-        connection.execute(
+        found = connection.execute(
             sa.update(Task)
             .where(Task.job_id == job_id, Task.state == TaskState.DELAYED, Task.not_before_ms > now_ms)
-            .where(Task.refused_until_ms > 0)
+            .where(Task.refused_until_ms > 0, Task.refused_until_ms < until_ms)
             .values(not_before_ms=now_ms)
         )
-        connection.execute(
-            sa.update(Job).where(Job.id == job_id).values(hold=Job.hold.op("&")(~int(Hold.TOO_SHORT)))
-        )
+        if found.rowcount:
+            released.append(job_id)
+        left = sa.select(Task.id).where(Task.job_id == job_id, Task.state == TaskState.DELAYED)
+        left = left.where(Task.not_before_ms > now_ms, Task.refused_until_ms >= until_ms)
+        if connection.execute(left.limit(1)).first() is None:
+            connection.execute(
+                sa.update(Job).where(Job.id == job_id).values(hold=Job.hold.op("&")(~int(Hold.TOO_SHORT)))
+            )
+    return released

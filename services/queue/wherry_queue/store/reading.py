@@ -1,8 +1,8 @@
-"""Reads jobs, tasks, attempts and failures for their owners. Lists go by key, never by offset."""
+"""Reads jobs for their owners. Lists go by key, never by offset."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +10,27 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
-from wherry_queue.jobs import JobNotFound, TaskNotFound
-from wherry_queue.models import Attempt, EntryFailure, Job, JobProgress, ListingChunk, Task, User
-from wherry_queue.states import TaskState, WorkClass
+from wherry_queue.jobs import JobNotFound
+from wherry_queue.models import Job, JobProgress, Link, ListingChunk, Site, Task, User
+from wherry_queue.states import JobState, WorkClass
+from wherry_queue.store.job_states import all_open, in_states
+from wherry_queue.store.waiting import NOTHING_KNOWN, Circumstances, reasons
+from wherry_queue.waiting import Reason
 
-_SHOWN = (
-    Task.id, Task.kind, Task.state, Task.source_path, Task.destination_path, Task.entry_count, Task.total_bytes,
-    Task.attempt_count, Task.failure, Task.phase,
-)  # fmt: skip
-"""What owners see of a task; its payload is large and not among it."""
 PROGRESS_LIFE_MS = 15_000
 """A replica that has not written a job's progress for so long moves nothing of it."""
-_ATTEMPTS = 200
 _LISTING_CHUNKS = 8
 """Of up to 5,000 entries each; a slow reader must not make us hold a whole large listing."""
+LOOKED_AT = 10_000
+"""So many of a user's jobs a filter is held against in one request; then there is a page, however short."""
+_SLACK_MS = 3_600_000
+"""Ids are given in nearly the order of the times of creation, which clocks tell, not in it."""
+
+_COLUMNS = [column for column in Job.__table__.columns if column.name not in ("specification", "summary")]
+_WHOLE = sa.select(*_COLUMNS, Job.specification)
+_BRIEF = sa.select(*_COLUMNS, sa.func.coalesce(Job.summary, Job.specification).label("specification"))
+_SOURCE: Any = Site.__table__.alias("source")
+_DESTINATION: Any = Site.__table__.alias("destination")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,9 @@ class JobView:
     """A job as its owner sees it.
 
     Attributes:
-        row: `models.Job`'s columns.
+        row: `models.Job`'s columns; `specification` is the summary where the job was looked at in brief.
         bytes_moving, bytes_per_second: of the tasks that run now.
-        retry_ms: when the next delayed task is due, if nothing runs and nothing is ready.
+        waiting: why it is not running.
     """
 
     row: Any
@@ -41,7 +48,43 @@ class JobView:
     bytes_moving: int
     bytes_per_second: float
     now_ms: int
-    retry_ms: int | None
+    waiting: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are wanted; what is empty or None lets all through.
+
+    Attributes:
+        site: `sites/{site}`: it reads or writes there.
+        from_ms, until_ms: created at this time or later, and before that one.
+    """
+
+    states: Collection[JobState] = ()
+    operations: Collection[str] = ()
+    site: str = ""
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.states or self.operations or self.site or self.from_ms is not None or self.until_ms is not None
+        )
+
+
+EVERY_JOB = JobFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs, newest first.
+
+    Attributes:
+        before_id: where the next page begins; None: there is none.
+    """
+
+    views: Sequence[JobView]
+    before_id: int | None
 
 
 def job_id_of(connection: Connection, user: str, uid: str) -> int:
@@ -54,27 +97,103 @@ def job_id_of(connection: Connection, user: str, uid: str) -> int:
     return int(found)
 
 
-def view_job(connection: Connection, user: str, uid: str) -> JobView:
-    """Returns a user's job; raises JobNotFound."""
-    return view_jobs(connection, user, [job_id_of(connection, user, uid)])[0]
+def sites_of(connection: Connection, user: str, uid: str) -> tuple[str, str]:
+    """Returns source and destination site of a user's job; raises JobNotFound."""
+    job_id = job_id_of(connection, user, uid)
+    row = connection.execute(
+        sa.select(_SOURCE.c.name.label("source"), _DESTINATION.c.name.label("destination"))
+        .select_from(Job)
+        .join(Link, Link.id == Job.link_id)
+        .join(_SOURCE, _SOURCE.c.id == Link.source_id)
+        .join(_DESTINATION, _DESTINATION.c.id == Link.destination_id)
+        .where(Job.id == job_id)
+    ).one()
+    return row.source, row.destination
 
 
-def list_jobs(connection: Connection, user: str, before_id: int | None, limit: int) -> list[JobView]:
-    """Returns a user's jobs, newest first, older than `before_id`. Listings are no jobs to them."""
-    query = (
-        sa.select(Job.id)
-        .join(User, User.id == Job.user_id)
-        .where(User.name == user, Job.work_class == WorkClass.BULK)
-        .order_by(Job.id.desc())
-        .limit(limit)
-    )
+def view_job(connection: Connection, user: str, uid: str, here: Circumstances = NOTHING_KNOWN) -> JobView:
+    """Returns a user's job, whole; raises JobNotFound."""
+    return view_jobs(connection, user, [job_id_of(connection, user, uid)], here)[0]
+
+
+def list_jobs(
+    connection: Connection,
+    user: str,
+    before_id: int | None,
+    limit: int,
+    wanted: JobFilter = EVERY_JOB,
+    here: Circumstances = NOTHING_KNOWN,
+) -> JobPage:
+    """Returns a user's jobs in brief, newest first, older than `before_id`. Listings are no jobs to them.
+
+    With a filter a page may hold less than `limit` though more follow: a request looks at a bounded number of jobs.
+    """
+    user_id = connection.execute(sa.select(User.id).where(User.name == user)).scalar_one_or_none()
+    if user_id is None:
+        return JobPage([], None)
+    query: Any = sa.select(Job.id).where(Job.user_id == user_id, Job.work_class == WorkClass.BULK)
+    query = query.order_by(Job.id.desc())
     if before_id is not None:
         query = query.where(Job.id < before_id)
-    return view_jobs(connection, user, list(connection.execute(query).scalars()))
+    if wanted:
+        ids, before_id = _filtered(connection, query, limit, wanted)
+    else:
+        found = connection.execute(query.limit(limit + 1)).scalars().all()
+        ids = found[:limit]
+        before_id = ids[-1] if len(found) > limit else None
+    return JobPage(view_jobs(connection, user, ids, here, brief=True), before_id)
 
 
-def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[JobView]:
-    """Returns jobs by id, newest first."""
+def _filtered(
+    connection: Connection, query: sa.Select[Any], limit: int, wanted: JobFilter
+) -> tuple[Sequence[int], int | None]:
+    """Returns ids of jobs that a filter lets through, and where the next page begins."""
+    if all_open(wanted.states):
+        query = query.where(sa.text("job.ended_ms is null"))  # as its index has it
+    window = query.add_columns(Job.created_ms).limit(LOOKED_AT).subquery("looked_at")
+    through = sa.select(Job.id).join(window, window.c.id == Job.id).where(*_conditions(wanted)).order_by(Job.id.desc())
+    ids = connection.execute(through.limit(limit + 1)).scalars().all()
+    if len(ids) > limit:
+        return ids[:limit], ids[limit - 1]
+    looked_at, last_id, oldest_ms = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(window.c.id), sa.func.min(window.c.created_ms))
+    ).one()
+    over = looked_at < LOOKED_AT or (wanted.from_ms is not None and oldest_ms < wanted.from_ms - _SLACK_MS)
+    return ids, None if over else last_id
+
+
+def _conditions(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.states:
+        conditions.append(in_states(wanted.states))
+    if wanted.operations:
+        conditions.append(Job.operation.in_(sorted(wanted.operations)))
+    if wanted.site:
+        site = sa.select(Site.id).where(Site.name == wanted.site).scalar_subquery()
+        links = sa.select(Link.id).where(sa.or_(Link.source_id == site, Link.destination_id == site))
+        conditions.append(Job.link_id.in_(links))
+    if wanted.from_ms is not None:
+        conditions.append(Job.created_ms >= wanted.from_ms)
+    if wanted.until_ms is not None:
+        conditions.append(Job.created_ms < wanted.until_ms)
+    return conditions
+
+
+def view_jobs(
+    connection: Connection,
+    user: str,
+    ids: Sequence[int],
+    here: Circumstances = NOTHING_KNOWN,
+    *,
+    brief: bool = False,
+) -> list[JobView]:
+    """Returns jobs of a user by id, newest first.
+
+    Args:
+        brief: with the first few of the items that they name, as lists show them.
+    """
+    if not ids:
+        return []
     now_ms = database_now_ms(connection)
     moving = {
         row.job_id: row
@@ -88,8 +207,9 @@ def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[Job
             .group_by(JobProgress.job_id)
         )
     }
-    rows = connection.execute(sa.select(Job.__table__).where(Job.id.in_(ids)).order_by(Job.id.desc())).all()
-    retries = _retries_ms(connection, [row.id for row in rows if row.tasks_open and not row.tasks_running])
+    query = (_BRIEF if brief else _WHOLE).where(Job.id.in_(ids)).order_by(Job.id.desc())
+    rows = connection.execute(query).all()
+    waiting = reasons(connection, rows, here, now_ms)
     views = []
     for row in rows:
         progress = moving.get(row.id) if row.tasks_running else None
@@ -100,58 +220,10 @@ def view_jobs(connection: Connection, user: str, ids: Sequence[int]) -> list[Job
                 min(int(progress.moving), row.bytes_total - row.bytes_done - row.bytes_failed) if progress else 0,
                 float(progress.rate) if progress else 0.0,
                 now_ms,
-                retries.get(row.id),
+                waiting.get(row.id),
             )
         )
     return views
-
-
-def _retries_ms(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
-    """Returns when the next delayed task of each job is due."""
-    if not ids:
-        return {}
-    query = (
-        sa.select(Task.job_id, sa.func.min(Task.not_before_ms).label("due_ms"))
-        .where(Task.job_id.in_(ids), Task.state == TaskState.DELAYED)
-        .group_by(Task.job_id)
-    )
-    return {row.job_id: row.due_ms for row in connection.execute(query)}
-
-
-def list_tasks(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:
-    """Returns a job's tasks in the order they were made, behind `after_id`; raises JobNotFound."""
-    job_id = job_id_of(connection, user, uid)
-    query = sa.select(*_SHOWN).where(Task.job_id == job_id, Task.id > after_id).order_by(Task.id).limit(limit)
-    return list(connection.execute(query))
-
-
-def get_task(connection: Connection, user: str, uid: str, task_id: int) -> Any:
-    """Returns a task; raises JobNotFound or TaskNotFound."""
-    job_id = job_id_of(connection, user, uid)
-    row = connection.execute(sa.select(*_SHOWN).where(Task.job_id == job_id, Task.id == task_id)).one_or_none()
-    if row is None:
-        raise TaskNotFound(task=str(task_id))
-    return row
-
-
-def list_attempts(connection: Connection, user: str, uid: str, task_id: int) -> list[Any]:
-    """Returns a task's settled attempts, oldest first, at most the last 200; raises as `get_task`."""
-    get_task(connection, user, uid, task_id)
-    columns = (Attempt.worker, Attempt.outcome, Attempt.failure, Attempt.log, Attempt.ended_ms)
-    query = sa.select(*columns).where(Attempt.task_id == task_id).order_by(Attempt.id.desc()).limit(_ATTEMPTS)
-    return list(connection.execute(query))[::-1]
-
-
-def list_failures(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> list[Any]:
-    """Returns a job's failures in the order they were recorded, behind `after_id`; raises JobNotFound."""
-    job_id = job_id_of(connection, user, uid)
-    query = (
-        sa.select(EntryFailure.__table__)
-        .where(EntryFailure.job_id == job_id, EntryFailure.id > after_id)
-        .order_by(EntryFailure.id)
-        .limit(limit)
-    )
-    return list(connection.execute(query))
 
 
 def listing_after(connection: Connection, job_id: int, after_id: int) -> tuple[list[tuple[int, bytes]], Any]:

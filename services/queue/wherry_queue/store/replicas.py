@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,16 +12,18 @@ from wherry_queue.models import JobProgress, Replica, SigningKey, Task, Worker
 from wherry_queue.states import TaskState
 
 
-def renew_replica(connection: Connection, replica_id: int | None, ttl_ms: int) -> int:
+def renew_replica(connection: Connection, replica_id: int | None, ttl_ms: int, *, version: str = "") -> int:
     """Extends a replica's row, or makes one; returns its id. An id that has gone (it was reaped) comes back anew."""
-    until_ms = database_now_ms(connection) + ttl_ms
+    now_ms = database_now_ms(connection)
+    until_ms = now_ms + ttl_ms
     if replica_id is not None:
         found = connection.execute(
             sa.update(Replica).where(Replica.id == replica_id).values(until_ms=until_ms).returning(Replica.id)
         ).scalar_one_or_none()
         if found is not None:
             return int(found)
-    return int(connection.execute(sa.insert(Replica).values(until_ms=until_ms).returning(Replica.id)).scalar_one())
+    values = {"until_ms": until_ms, "started_ms": now_ms, "version": version}
+    return int(connection.execute(sa.insert(Replica).values(values).returning(Replica.id)).scalar_one())
 
 
 def retire_replica(connection: Connection, replica_id: int) -> None:
@@ -42,6 +43,7 @@ def forget_replica(connection: Connection, replica_id: int) -> None:
     running = sa.select(Task.id).where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING).exists()
     connection.execute(sa.delete(Replica).where(Replica.id == replica_id, ~running))
     connection.execute(sa.delete(JobProgress).where(JobProgress.replica_id == replica_id))
+    connection.execute(sa.delete(Worker).where(Worker.replica_id == replica_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +67,3 @@ def published_keys(connection: Connection) -> list[PublishedKey]:
     now_ms = database_now_ms(connection)
     rows = connection.execute(sa.select(SigningKey.__table__).where(SigningKey.expires_ms >= now_ms))
     return [PublishedKey(row.kid, row.public_key, row.expires_ms) for row in rows]
-
-

@@ -15,10 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
-from wherry_queue.models import Attempt, EntryFailure, Job, JobProgress, Lane, Link, Task
+from wherry_queue.models import Attempt, EntryFailure, Job, Lane, Link, Task
+from wherry_queue.progress import Moved
 from wherry_queue.settling import Decision, RetryPolicy, Settlement, decide
 from wherry_queue.states import ENDED, WALKS, TaskState
 from wherry_queue.store.limits import give_back
+from wherry_queue.store.moving import lower_progress
 
 _TASK: Any = Task.__table__
 _JOB: Any = Job.__table__
@@ -73,16 +75,7 @@ _UPDATE_JOB = (
         }
     )
 )
-_PROGRESS: Any = JobProgress.__table__
-_LOWER_PROGRESS = (
-    sa.update(_PROGRESS)
-    .where(_PROGRESS.c.job_id == sa.bindparam("job"), _PROGRESS.c.replica_id == sa.bindparam("replica"))
-    .values(
-        bytes_moving=sa.case(
-            (_PROGRESS.c.bytes_moving > sa.bindparam("less"), _PROGRESS.c.bytes_moving - sa.bindparam("less")), else_=0
-        )
-    )
-)
+
 
 def running_tasks(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     """Returns tasks by id, locked, each with their job's `job_cancelled` and `user_id` and their lane's `work_class`,
@@ -95,19 +88,15 @@ def settle(
     settlements: Sequence[Settlement],
     policy: RetryPolicy,
     replica_id: int | None = None,
-    landed: Sequence[tuple[int, int]] = (),
+    landed: Sequence[tuple[int, Moved]] = (),
 ) -> tuple[list[bool], set[int]]:
     """Applies workers' words; returns whether each counted (now or before), and the jobs that changed.
 
     Args:
-        replica_id, landed: (job, bytes) that this replica's progress counts as moving and that are done now: taken off
-            in the same transaction, so that nobody sees them twice.
+        replica_id, landed: by job, what this replica's progress counts as moving and is done now: taken off in the
+            same transaction.
     """
-    if any(moving for _, moving in landed):
-        connection.execute(
-            _LOWER_PROGRESS,
-            [{"job": job, "replica": replica_id, "less": moving} for job, moving in sorted(landed) if moving],
-        )
+    lower_progress(connection, replica_id, landed)
     rows = running_tasks(connection, [settlement.task_id for settlement in settlements])
     answers: list[bool] = []
     changes: dict[int, Change] = {}

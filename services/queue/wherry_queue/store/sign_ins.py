@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Follower, Job, Link, SignIn, Site, Task, User
@@ -30,8 +31,13 @@ def cursor(connection: Connection) -> int:
 
 def apply(connection: Connection, changes: Sequence[SessionChange], cursor: int) -> SignInNews:
     """Takes changes in, in their order, and the cursor that is then reached, which may be a lower one."""
-    if not connection.execute(sa.update(Follower).where(Follower.feed == _FEED).values(cursor=cursor)).rowcount:
-        connection.execute(sa.insert(Follower).values(feed=_FEED, cursor=cursor))
+    reached = sa.update(Follower).where(Follower.feed == _FEED).values(cursor=cursor)
+    if not connection.execute(reached).rowcount:
+        try:
+            with connection.begin_nested():
+                connection.execute(sa.insert(Follower).values(feed=_FEED, cursor=cursor))
+        except IntegrityError:  # another replica has begun at the same moment
+            connection.execute(reached)
     latest: dict[str, dict[str, int]] = {}
     for change in changes:
         lives = change.kind in (ChangeKind.SIGNED_IN, ChangeKind.RENEWED)
@@ -99,7 +105,7 @@ def doubt(connection: Connection, words: Sequence[tuple[int, str]]) -> tuple[Sig
 
 
 def parked(connection: Connection, limit: int) -> list[tuple[str, str]]:
-    """Returns up to `limit` pairs of user and site for whose sign-in lanes wait."""
+    """Returns up to `limit` pairs of user and site for whose sign-in lanes wait; not always the same of more."""
     pairs: set[tuple[str, str]] = set()
     for bit, end in ((Hold.SOURCE_SIGN_IN, Link.source_id), (Hold.DESTINATION_SIGN_IN, Link.destination_id)):
         query = (
@@ -110,9 +116,10 @@ def parked(connection: Connection, limit: int) -> list[tuple[str, str]]:
             .join(Site, Site.id == end)
             .where(Job.ended_ms.is_(None), Job.hold != 0, Job.hold.op("&")(int(bit)) != 0)
             .distinct()
-            .limit(limit)
+            .subquery()
         )
-        pairs |= {(row.name, row.site) for row in connection.execute(query)}
+        some = sa.select(query).order_by(sa.func.random()).limit(limit)
+        pairs |= {(row.name, row.site) for row in connection.execute(some)}
     return sorted(pairs)[:limit]
 
 
@@ -134,8 +141,8 @@ def _learn(connection: Connection, user_id: int, site_id: int, until_ms: int) ->
     opened = set_hold(connection, at_source, remove=Hold.SOURCE_SIGN_IN)
     opened += set_hold(connection, at_destination, remove=Hold.DESTINATION_SIGN_IN)
     too_short = [row.id for row in jobs if row.hold & Hold.TOO_SHORT]
-    release(connection, too_short, database_now_ms(connection))
-    return SignInNews(opened=[*opened, *too_short])
+    released = release(connection, too_short, until_ms, database_now_ms(connection))
+    return SignInNews(opened=[*opened, *released])
 
 
 def _joined(news: Sequence[SignInNews]) -> SignInNews:

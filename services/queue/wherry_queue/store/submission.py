@@ -16,6 +16,7 @@ from wherry_queue.fairness import rank
 from wherry_queue.jobs import Found, Grown, LeaseLost, NewJob, NewTask, grow
 from wherry_queue.models import EntryFailure, Job, Json, Lane, Link, ListingChunk, Site, Task, User
 from wherry_queue.states import WALKS, TaskKind, TaskState
+from wherry_queue.store import banning
 from wherry_queue.store.lanes import add_pending, least_vtime
 from wherry_queue.store.sign_ins import remember
 
@@ -25,6 +26,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
     user_id = _named(connection, User, new.user)
     if new.request_id and (found := _by_request(connection, user_id, new.request_id)):
         return found
+    banning.check(connection, new.user, {new.source_site, new.destination_site})
     link_id = _link(connection, new.source_site, new.destination_site)
     uid = secrets.token_hex(8)
     values = {
@@ -34,6 +36,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "request_id": new.request_id or None,
         "operation": new.operation,
         "specification": new.specification,
+        "summary": new.summary,
         "work_class": new.work_class,
         "priority": new.priority,
         "recursive": new.recursive,
@@ -74,6 +77,11 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
     ids = insert_tasks(connection, job_id, lane_id, new.tasks)
     add_pending(connection, {lane_id: ids})
     return job_id, uid
+
+
+def submit_all(connection: Connection, new: Sequence[NewJob]) -> list[tuple[int, str]]:
+    """Makes jobs, all or none, as `submit`; returns their (id, uid) in the order given."""
+    return [submit(connection, one) for one in new]
 
 
 def report(connection: Connection, found: Found) -> int:

@@ -1,7 +1,8 @@
 """Replicas and workers as operators see them, and the word to send them away.
 
 A replica writes every few seconds which workers have a stream at it; leases do not look here. That somebody shall drain
-stands in the row, until it does: the replica concerned reads it there, whoever was asked.
+stands in the row, until it does: the replica concerned reads it there, whichever was asked. (A worker that ends of
+itself shows it by having no places: in the same column, it would have it told to end wherever it came next.)
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ _UPDATE = (
         interactive_places=sa.bindparam("its_interactive_places"),
         bulk_places=sa.bindparam("its_bulk_places"),
         held=sa.bindparam("its_held"),
-        draining=sa.or_(_WORKER.c.draining, sa.bindparam("its_draining")),
     )
 )
 _RUNNING = Task.state == sa.literal_column(str(int(TaskState.RUNNING)))
@@ -50,7 +50,6 @@ class WorkerRow:
         open_ms: for how long its stream has been open.
         silent_ms: how long ago its last sign of life was.
         held: tasks that it holds.
-        draining: whether it takes nothing more, by its own word or by ours.
     """
 
     name: str
@@ -60,7 +59,6 @@ class WorkerRow:
     interactive_places: int
     bulk_places: int
     held: int
-    draining: bool = False
 
 
 def write_workers(connection: Connection, replica_id: int, rows: Sequence[WorkerRow]) -> None:
@@ -91,9 +89,7 @@ def write_workers(connection: Connection, replica_id: int, rows: Sequence[Worker
         connection.execute(
             sa.insert(Worker),
             [
-                {"name": row.name, "replica_id": replica_id}
-                | _values(row, now_ms)
-                | {"draining": row.draining or row.name in to_drain}
+                {"name": row.name, "replica_id": replica_id, "draining": row.name in to_drain} | _values(row, now_ms)
                 for row in new
             ],
         )
@@ -107,7 +103,6 @@ def _values(row: WorkerRow, now_ms: int) -> dict[str, Any]:
         "interactive_places": row.interactive_places,
         "bulk_places": row.bulk_places,
         "held": row.held,
-        "draining": row.draining,
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from wherry_user.store.accounts import AccountPart
+from wherry_user.store.deletion import DeletionPart
+from wherry_user.store.revocations import RevocationPart
 from wherry_user.store.sessions import SessionPart
 from wherry_user.store.signing_keys import SigningKeyPart
 from wherry_user.store.sweeping import SweepPart
 
 
-class SqlStore(AccountPart, SessionPart, SigningKeyPart, SweepPart):
+class SqlStore(AccountPart, DeletionPart, RevocationPart, SessionPart, SigningKeyPart, SweepPart):
     """Implements the domain's stores on SQLite and PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Rows of sessions, refresh tokens and revocations."""
+"""Rows of sessions and refresh tokens."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from wherry_user.audit import AuditEvent
-from wherry_user.models import AccountRow, RefreshTokenRow, RevocationCursorRow, RevocationRow, SessionRow
+from wherry_user.models import AccountRow, RefreshTokenRow, SessionRow
 from wherry_user.revocations import Revocation, Subject
 from wherry_user.sessions import Lifetimes, Rotated, Rotation, Session
 from wherry_user.store.base import StorePart, add_event
+from wherry_user.store.revocations import add_revocation
 
 
 class SessionPart(StorePart):
-    """Implements the stores of `wherry_user.sessions` and `wherry_user.revocations`; explained there."""
+    """Implements `wherry_user.sessions.SessionStore`; the methods are explained there."""
 
-    async def start_session(self, session: Session, refresh_hash: str, event: AuditEvent) -> Session:
-        """Keeps a new session; returns it with the sign-in before it."""
+    async def start_session(self, session: Session, refresh_hash: str, event: AuditEvent) -> Session | None:
+        """Keeps a new session; returns it with the sign-in before it. None if the account is gone."""
 
-        def work(connection: Connection) -> Session:
+        def work(connection: Connection) -> Session | None:
             of_user = AccountRow.id == session.user_id
             last = sa.select(AccountRow.last_sign_in_ms).where(of_user).with_for_update()
-            begun = replace(session, previous_sign_in_ms=connection.execute(last).scalar_one())
+            if (account := connection.execute(last).first()) is None:
+                return None
+            begun = replace(session, previous_sign_in_ms=account.last_sign_in_ms)
             connection.execute(sa.update(AccountRow).where(of_user).values(last_sign_in_ms=session.created_ms))
             connection.execute(
                 sa.insert(SessionRow).values(
@@ -107,41 +110,13 @@ class SessionPart(StorePart):
 
         return await self._database.write(work)
 
-    async def newest_cursor(self) -> int:
-        """Returns the cursor of the latest revocation ever; 0 before the first."""
-        return await self._database.read(
-            lambda connection: connection.execute(sa.select(RevocationCursorRow.value)).scalar_one()
-        )
-
-    async def revocations_after(self, cursor: int, limit: int) -> Sequence[Revocation]:
-        """Returns up to `limit` revocations behind a cursor, in order."""
-        query = sa.select(RevocationRow).where(RevocationRow.cursor > cursor)
-        query = query.order_by(RevocationRow.cursor).limit(limit)
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [_revocation(row) for row in rows]
-
 
 def _end(connection: Connection, session: Session, lifetimes: Lifetimes, event: AuditEvent) -> Revocation:
     connection.execute(sa.update(SessionRow).where(SessionRow.id == session.id).values(ended_ms=lifetimes.now_ms))
     add_event(connection, event)
-    # Last of all, since from here on other revocations wait for this transaction.
-    connection.execute(sa.update(RevocationCursorRow).values(value=RevocationCursorRow.value + 1))
-    revocation = Revocation(
-        connection.execute(sa.select(RevocationCursorRow.value)).scalar_one(),
-        Subject.SESSION,
-        session.id,
-        lifetimes.revoked_until_ms(session),
+    return add_revocation(
+        connection, Subject.SESSION, session.id, lifetimes.now_ms, lifetimes.revoked_until_ms(session)
     )
-    connection.execute(
-        sa.insert(RevocationRow).values(
-            cursor=revocation.cursor,
-            kind=revocation.kind.value,
-            subject=revocation.subject,
-            created_ms=lifetimes.now_ms,
-            expires_ms=revocation.expires_ms,
-        )
-    )
-    return revocation
 
 
 def _add_token(connection: Connection, token_hash: str, session_id: str, now_ms: int) -> None:
@@ -162,7 +137,3 @@ def _session(row: sa.Row[Any]) -> Session:
         access_expires_ms=row.access_expires_ms,
         previous_sign_in_ms=row.previous_sign_in_ms,
     )
-
-
-def _revocation(row: sa.Row[Any]) -> Revocation:
-    return Revocation(row.cursor, Subject(row.kind), row.subject, row.expires_ms)

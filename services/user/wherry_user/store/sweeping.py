@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from wherry_user.models import AccountRow, RevocationRow, SessionRow, TallyRow, VerificationRow
+from wherry_user.models import AccountRow, FollowerRow, RevocationRow, SessionRow, TallyRow, VerificationRow
+from wherry_user.revocations import Subject
 from wherry_user.store.base import StorePart
 from wherry_user.sweeping import UNCONFIRMED_KEPT_MS
 from wherry_user.throttle import LONGEST_WINDOW_MS
@@ -26,9 +27,14 @@ class SweepPart(StorePart):
             AccountRow.created_ms <= now_ms - UNCONFIRMED_KEPT_MS,
             ~still_mailed,
         )
+        # A deleted user is kept for the follower that is furthest behind, however long it has been away.
+        confirmed = sa.select(sa.func.min(FollowerRow.confirmed)).scalar_subquery()
         deletions = {
             "sessions": sa.delete(SessionRow).where(over, SessionRow.access_expires_ms <= now_ms),
-            "revocations": sa.delete(RevocationRow).where(RevocationRow.expires_ms <= now_ms),
+            "revocations": sa.delete(RevocationRow).where(
+                RevocationRow.expires_ms <= now_ms,
+                sa.or_(RevocationRow.kind == Subject.SESSION.value, RevocationRow.cursor <= confirmed),
+            ),
             "tallies": sa.delete(TallyRow).where(TallyRow.window_start_ms <= now_ms - LONGEST_WINDOW_MS),
             "accounts": sa.delete(AccountRow).where(stale),
         }

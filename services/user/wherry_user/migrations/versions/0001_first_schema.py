@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index(op.f("ix_audit_at_ms"), "audit", ["at_ms"], unique=False)
+    op.create_index(op.f("ix_audit_user_id"), "audit", ["user_id"], unique=False)
     op.create_table(
         "revocation",
         sa.Column("cursor", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -52,6 +53,12 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_revocation_cursor")),
+    )
+    op.create_table(
+        "revocation_follower",
+        sa.Column("role", sa.String(length=20), nullable=False),
+        sa.Column("confirmed", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("role", name=op.f("pk_revocation_follower")),
     )
     op.create_table(
         "signing_key",
@@ -106,6 +113,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_refresh_token_session_id"), "refresh_token", ["session_id"], unique=False)
     op.execute(sa.text("insert into revocation_cursor (id, value) values (1, 0)"))
+    op.execute(sa.text("insert into revocation_follower (role, confirmed) values ('site', 0), ('queue', 0)"))
 
 
 def downgrade() -> None:
@@ -117,8 +125,10 @@ def downgrade() -> None:
     op.drop_table("session")
     op.drop_table("tally")
     op.drop_table("signing_key")
+    op.drop_table("revocation_follower")
     op.drop_table("revocation_cursor")
     op.drop_table("revocation")
+    op.drop_index(op.f("ix_audit_user_id"), table_name="audit")
     op.drop_index(op.f("ix_audit_at_ms"), table_name="audit")
     op.drop_table("audit")
     op.drop_table("account")

@@ -1,0 +1,111 @@
+"""What a replica does again and again beside leasing: it renews its row, repairs what a crash left, clears away.
+
+All of it is safe to do twice, and safe to leave to another replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wherry_chassis.errors import DatabaseUnavailable
+from wherry_chassis.logging import logger
+from wherry_chassis.sql import Database
+
+from wherry_queue.dispatching import Dispatcher
+from wherry_queue.own_replica import OwnReplica
+from wherry_queue.store import banning, control, lanes, leases, replicas, retention, sign_ins, staging
+
+_SWEEP_S = 10.0
+_SIGN_INS_S = 2.0
+_STAGED_S = 3600.0
+"""What a stream of pairs left that broke off is kept for so long."""
+_SETTLED = 500
+_REAPED = 500
+"""Leases of a dead replica that are taken back in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept after their end."""
+
+    listing_s: float
+    job_s: float
+    audit_s: float
+
+
+class Upkeep:
+    """Keeps a replica and the database in order."""
+
+    def __init__(
+        self,
+        database: Database,
+        replica: OwnReplica,
+        dispatcher: Dispatcher,
+        retention: Retention,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._replica = replica
+        self._dispatcher = dispatcher
+        self._retention = retention
+        self._clock = clock
+        self._swept_s = float("-inf")
+        self._expired_s = float("-inf")
+
+    async def run(self) -> None:
+        """Does it for ever."""
+        terms = self._dispatcher.terms
+        while True:
+            try:
+                await self.once()
+            except DatabaseUnavailable:
+                logger().warning("upkeep_interrupted")
+            await asyncio.sleep(min(terms.ttl_s, terms.heartbeat_s) / 3)
+
+    async def once(self) -> None:
+        """Does what is due; raises DatabaseUnavailable."""
+        await self._replica.renew()
+        await self._dispatcher.keep_leases()
+        now_s = self._clock()
+        if now_s - self._expired_s >= _SIGN_INS_S:
+            self._expired_s = now_s
+            self._dispatcher.signed(await self._database.write(sign_ins.expire))
+        if now_s - self._swept_s > min(_SWEEP_S, self._dispatcher.terms.ttl_s):
+            self._swept_s = now_s
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        if self._replica.steady:
+            await self._reap()
+        await self._dispatcher.settle_doubt()
+        for job_id in await self._database.read(control.half_cancelled):
+            await self._database.write(control.cancel_job, job_id)
+            self._dispatcher.changed([job_id])
+        self._dispatcher.held(await self._database.write(banning.settle, _SETTLED))
+        await self._dispatcher.open_phases(await self._database.read(lanes.stalled_jobs))
+        await self._clear_away()
+
+    async def _reap(self) -> None:
+        """Takes back the leases of replicas that have died; their workers had one time to live to bring them along."""
+        grace_ms = int(self._dispatcher.terms.ttl_s * 1000)
+        for dead in await self._database.read(replicas.dead_replicas, grace_ms):
+            refs = await self._database.read(leases.running_on, dead)
+            for start in range(0, len(refs), _REAPED):
+                some = refs[start : start + _REAPED]
+                jobs = await self._database.write(leases.requeue, dead, some)
+                logger().warning("replica_reaped", replica=dead, leases=len(some))
+                await self._dispatcher.open_phases(jobs)
+                self._dispatcher.changed(jobs)
+                self._dispatcher.ready()
+            await self._database.write(replicas.forget_replica, dead)
+
+    async def _clear_away(self) -> None:
+        kept = self._retention
+        await self._database.write(retention.sweep_listings, int(kept.listing_s * 1000))
+        await self._database.write(staging.sweep_staged, int(_STAGED_S * 1000))
+        await self._database.write(retention.sweep_jobs, int(kept.job_s * 1000))
+        await self._database.write(retention.sweep_audit, int(kept.audit_s * 1000))

@@ -1,0 +1,102 @@
+"""What the queue's books have to say when everything has come to its end."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+import zstandard
+from sqlalchemy.engine import Connection
+from wherry.queue.v1 import lease_service_pb2
+from wherry_queue import bitmap
+from wherry_queue.models import Attempt, EntryFailure, Job, Lane, Link, Site, StagedCopy, Task, User
+from wherry_queue.states import CHUNKS, ENDED, Outcome, TaskState
+from wherry_testing.queue_books import discrepancies
+
+
+def faults(connection: Connection) -> list[str]:
+    """Returns in words what is wrong with the books of a queue that has nothing left to do."""
+    return [*discrepancies(connection), *_unrest(connection), *_double_work(connection)]
+
+
+def _unrest(connection: Connection) -> Iterator[str]:
+    """What still runs or waits, and what is still counted as running."""
+    states = connection.execute(sa.select(Task.state, sa.func.count()).group_by(Task.state))
+    for state, count in states:
+        if state not in ENDED:
+            yield f"{count} tasks are {TaskState(state).name} at the end"
+    open_jobs = connection.execute(sa.select(Job.uid).where(Job.ended_ms.is_(None)).limit(20)).scalars().all()
+    if open_jobs:
+        yield f"jobs have not ended: {', '.join(open_jobs)}"
+    counters: list[tuple[Any, list[Any]]] = [
+        (Lane, [Lane.pending]),
+        (User, [User.active_bulk, User.active_interactive, User.inflight]),
+        (Link, [Link.inflight]),
+        (Site, [Site.inflight_in, Site.inflight_out]),
+    ]
+    for table, columns in counters:
+        for column in columns:
+            for row_id, value in connection.execute(sa.select(table.id, column).where(column != 0).limit(20)):
+                yield f"{table.__tablename__} {row_id}.{column.key} says {value}, with nothing to do"
+    leased = sa.or_(Task.replica_id.is_not(None), Task.thumbprint.is_not(None), Task.counted != 0)
+    for row_id in connection.execute(sa.select(Task.id).where(leased).limit(20)).scalars():
+        yield f"task {row_id} has ended and bears marks of a lease"
+    if staged := connection.execute(sa.select(sa.func.count()).select_from(StagedCopy)).scalar_one():
+        yield f"{staged} staged copies are left"
+
+
+def _double_work(connection: Connection) -> Iterator[str]:
+    """What was counted twice, or counted without having been done."""
+    attempts: dict[int, list[Any]] = defaultdict(list)
+    for row in connection.execute(
+        sa.select(Attempt.task_id, Attempt.fence, Attempt.outcome, Attempt.results).order_by(Attempt.fence)
+    ):
+        attempts[row.task_id].append(row)
+    failed: dict[int, Counter[int]] = defaultdict(Counter)
+    for row in connection.execute(sa.select(EntryFailure.task_id, EntryFailure.entry_index)):
+        failed[row.task_id][row.entry_index] += 1
+    tasks = connection.execute(
+        sa.select(
+            Task.id, Task.kind, Task.state, Task.fence, Task.settled_fence, Task.settled, Task.entry_count,
+            Task.files_done, Task.files_failed, Task.attempt_count,
+        )
+    )  # fmt: skip
+    for task in tasks:
+        mine = attempts[task.id]
+        if task.state == TaskState.SUCCEEDED:
+            yield from _ended_once(task, mine)
+        if any(row.fence > task.fence for row in mine) or len({row.fence for row in mine}) != len(mine):
+            yield f"task {task.id} has attempts under fences {[row.fence for row in mine]}, its own is {task.fence}"
+        if task.kind in CHUNKS:
+            yield from _entries_once(task, mine, failed[task.id])
+
+
+def _ended_once(task: Any, attempts: list[Any]) -> Iterator[str]:
+    if not attempts or (attempts[-1].fence, attempts[-1].outcome) != (task.fence, Outcome.COMPLETED):
+        yield f"task {task.id} has succeeded, but its last attempt is not the one that did it"
+    if task.settled_fence != task.fence:
+        yield f"task {task.id} has succeeded under fence {task.settled_fence}, its own is {task.fence}"
+    completed = sum(row.outcome == Outcome.COMPLETED for row in attempts)
+    if task.kind not in CHUNKS and completed != 1:
+        yield f"task {task.id} was completed {completed} times"
+
+
+def _entries_once(task: Any, attempts: list[Any], failed: Counter[int]) -> Iterator[str]:
+    done: Counter[int] = Counter()
+    for row in attempts:
+        if row.results:
+            results = lease_service_pb2.ChunkResults.FromString(zstandard.decompress(row.results))
+            done.update(result.index for result in results.results)
+    twice = sorted(index for index, count in done.items() if count > 1)
+    if twice:
+        yield f"entries {twice} of task {task.id} were counted as done more than once"
+    settled = {index for index in range(task.entry_count) if bitmap.contains(task.settled, index)}
+    entries = {index for index in failed if index >= 0}
+    if -1 not in failed and set(done) | entries != settled:
+        yield f"task {task.id} has {sorted(settled)} settled, {sorted(done)} done and {sorted(entries)} failed"
+    if len(done) != task.files_done:
+        yield f"task {task.id} counts {task.files_done} files as done, its attempts did {len(done)}"
+    if task.state == TaskState.SUCCEEDED and task.files_done != task.entry_count:
+        yield f"task {task.id} has succeeded with {task.files_done} of {task.entry_count} files"

@@ -1,0 +1,96 @@
+"""Breaks the parts of a deployment, and has what was broken start again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from wherry_testing.bare_deployment import BareDeployment
+from wherry_testing.chaos.plan import Cut, Kill
+from wherry_testing.deployment_processes import LoggedProcess
+
+_LOOK_S = 0.2
+_NO_DATABASE = 2
+"""With this status a service ends that finds no database when it starts; whoever supervises it starts it again."""
+
+
+class Breaker:
+    """Kills, cuts, and supervises what runs as a machine's supervisor would.
+
+    Attributes:
+        done: how often what was broken.
+        endings: how often a process ended that nobody had killed, and was started again.
+    """
+
+    def __init__(self, centre: BareDeployment, seed: int, fault: Callable[[str], None]) -> None:
+        self._centre = centre
+        self._fault = fault
+        self._dice = random.Random(seed)
+        self._down: dict[str, float] = {}
+        self._database_lost_s = float("-inf")
+        self._database_down = False
+        self.done: Counter[str] = Counter()
+        self.endings: Counter[str] = Counter()
+
+    @property
+    def _processes(self) -> list[LoggedProcess]:
+        return [*self._centre.services.values(), *self._centre.workers]
+
+    async def kill(self, act: Kill) -> None:
+        """Kills one of a kind, if one is up."""
+        if act.victim == "postgres":
+            await self._kill_database(act.down_s)
+            return
+        up = [one for one in self._processes if one.name.startswith(act.victim) and one.running]
+        if up:
+            victim = up[act.number % len(up)]
+            self._down[victim.name] = time.monotonic() + act.down_s
+            victim.kill()
+            self.done[f"kill {act.victim}"] += 1
+
+    def cut(self, act: Cut) -> None:
+        """Cuts connections to somebody."""
+        names = sorted(self._centre.relays)
+        name = names[act.relay % len(names)]
+        count = self._centre.relays[name].cut(one=None if act.all else self._dice)
+        self.done[f"cut {name.partition('-')[0]}"] += bool(count)
+
+    async def supervise(self) -> None:
+        """Starts for ever what is down, after its time."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_s = time.monotonic()
+            for process in self._processes:
+                if process.running:
+                    continue
+                if process.name not in self._down:
+                    self._note_end(process)
+                    self._down[process.name] = now_s + _LOOK_S
+                elif self._down[process.name] <= now_s:
+                    process.start()
+                    del self._down[process.name]
+
+    def _note_end(self, process: LoggedProcess) -> None:
+        status = process.wait()
+        self.endings[process.name.partition("-")[0]] += 1
+        excused = status == _NO_DATABASE and time.monotonic() - self._database_lost_s < 60
+        if not excused:
+            self._fault(f"{process.name} ended by itself with status {status}: {process.last_words()[-600:]}")
+
+    async def _kill_database(self, down_s: float) -> None:
+        server = self._centre.server
+        if server is None or self._database_down:
+            return
+        self._database_down = True
+        server.kill()
+        self.done["kill postgres"] += 1
+        self._database_lost_s = time.monotonic()
+        await asyncio.sleep(down_s)
+        # On a thread: relays, and whoever waits for them, go on until it has recovered. It dies with that thread, which
+        # is the loop's and lives as long.
+        await asyncio.to_thread(server.start)
+        self._database_down = False
+        self._database_lost_s = time.monotonic()
