@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from wherry_chassis.errors import DatabaseUnavailable, DomainError, Kind
@@ -24,12 +24,12 @@ from wherry_chassis.logging import logger
 from wherry_chassis.sql import Database
 
 from wherry_queue.bulletin import Bulletin, Topic
-from wherry_queue.hub import Waiter
-from wherry_queue.shelf import Measure, Shelf
+from wherry_queue.shelf import Measure
 from wherry_queue.store import watching
 from wherry_queue.store.reading import JobView
 from wherry_queue.store.waiting import Circumstances
 from wherry_queue.store.watching import Signs
+from wherry_queue.watch_list import Watcher, WatchList
 
 SHORTEST_S = 0.25
 """Between two readings, and between two messages of a watch, however much happens."""
@@ -45,7 +45,6 @@ _VIEWS_AT_ONCE = 100
 """So many jobs in a reading: what people ask for may be long."""
 _WAITING_PER_LOOK = 100
 """Of jobs that wait, so many are read in full at each look, in turn: why they wait changes without them."""
-_SHELF_BYTES = 32 << 20
 _ASKED_AT_ONCE = 1000
 _RETRY_S = 1.0
 _BLIND_S = 10.0
@@ -69,48 +68,6 @@ class Showing(Measure[M], Protocol[M]):
         ...
 
 
-class Watcher(Waiter):
-    """One who watches; `wait` gives the ids of jobs that `WatchFeed.shown` has news of.
-
-    Attributes:
-        user: whose jobs; None: one job.
-        began_with: the content of what it has read alone, by job, until it cannot be told that again; not of one job.
-        owed: jobs that are being read for it.
-        from_round: what was read before this round may be older than what it has read alone.
-        until_look: when `began_with` can be forgotten.
-    """
-
-    def __init__(self, user: str | None) -> None:
-        super().__init__()
-        self.user = user
-        self.began_with: dict[int, int] = {}
-        self.owed: set[int] = set()
-        self.from_round = math.inf
-        self.until_look = math.inf
-
-
-@dataclass(slots=True)
-class _Known:
-    """A job that somebody watches.
-
-    Attributes:
-        signs: as last looked at; None: not yet.
-        gone: whether it is no longer there.
-    """
-
-    owner: str
-    signs: Signs | None = None
-    gone: bool = False
-
-
-@dataclass(slots=True)
-class _User:
-    """A user all of whose jobs somebody watches."""
-
-    watchers: set[Watcher] = field(default_factory=set)
-    ids: set[int] = field(default_factory=set)
-
-
 class WatchFeed(Generic[M]):
     """The feed of this replica.
 
@@ -125,14 +82,8 @@ class WatchFeed(Generic[M]):
         self._database = database
         self._showing = showing
         self.here = here
-        self._known: dict[int, _Known] = {}
-        self._single: dict[int, set[Watcher]] = {}
-        self._users: dict[str, _User] = {}
-        self._brief = Shelf(showing, _SHELF_BYTES)
-        self._whole = Shelf(showing, _SHELF_BYTES)
-        self._dirty: dict[int, None] = {}
+        self._list = WatchList(showing)
         self._begun: set[int] = set()
-        self._owed: dict[int, set[Watcher]] = {}
         self._learning: list[set[int]] = []
         self._since_id: int | None = None
         self._finding_since = asyncio.Lock()
@@ -145,7 +96,6 @@ class WatchFeed(Generic[M]):
         self._turn_id = 0
         self._had_workers = False
         self._failing_since_s: float | None = None
-        self._blind = False
         self._closed = False
         bulletin.subscribe(Topic.JOBS, self._have_changed)
         bulletin.subscribe(Topic.BEGUN, self._have_begun)
@@ -156,38 +106,23 @@ class WatchFeed(Generic[M]):
     @contextlib.contextmanager
     def watching_job(self, job_id: int, owner: str) -> Iterator[Watcher]:
         """Gives a watcher of a job of `owner`."""
-        watcher = Watcher(None)
-        self._known.setdefault(job_id, _Known(owner))
-        self._single.setdefault(job_id, set()).add(watcher)
+        watcher = self._list.add_single(job_id, owner)
         self._schedule_look()
         try:
             yield watcher
         finally:
-            self._owe_nothing(watcher)
-            self._single[job_id].discard(watcher)
-            if not self._single[job_id]:
-                del self._single[job_id]
-                self._whole.forget(job_id)
-                self._forget_unwatched([job_id])
+            self._list.remove_single(watcher, job_id)
 
     @contextlib.contextmanager
     def watching_jobs_of(self, user: str) -> Iterator[Watcher]:
         """Gives a watcher of all of a user's jobs, and of those to come; listings are none."""
-        watcher = Watcher(user)
-        self._users.setdefault(user, _User()).watchers.add(watcher)
+        watcher = self._list.add(user)
         self._schedule_look()
         try:
             yield watcher
         finally:
-            self._owe_nothing(watcher)
-            watched = self._users[user]
-            watched.watchers.discard(watcher)
-            if not watched.watchers:
-                del self._users[user]
-                for job_id in watched.ids:
-                    self._brief.forget(job_id)
-                self._forget_unwatched(watched.ids)
-            if not self._users:
+            self._list.remove(watcher, user)
+            if not self._list.users:
                 self._since_id = None
 
     async def begin(self, user: str, since_id: int) -> list[int]:
@@ -205,10 +140,7 @@ class WatchFeed(Generic[M]):
             look = await self._database.read(watching.look, [user], from_id)
         finally:
             self._learning = [other for other in self._learning if other is not meanwhile]
-        watched = self._users[user]
-        for job_id, signs in look.signs.items():
-            self._known.setdefault(job_id, _Known(user, signs))
-            watched.ids.add(job_id)
+        self._list.meet(look.owners, look.signs)
         self._mark(job_id for job_id in meanwhile if job_id in look.signs)
         return [job_id for job_id, signs in look.signs.items() if signs.open or job_id >= since_id]
 
@@ -217,8 +149,8 @@ class WatchFeed(Generic[M]):
         content = self._showing.content(message)
         if watcher.user is not None:
             watcher.began_with[job_id] = content
-        if job_id in self._known:
-            self._shelf(watcher).note(job_id, content)
+        if job_id in self._list.known:
+            self._list.shelf(watcher).note(job_id, content)
 
     def caught_up(self, watcher: Watcher) -> None:
         """Notes that a watcher has read all that it begins with."""
@@ -232,9 +164,9 @@ class WatchFeed(Generic[M]):
         Of those that are not at hand, since it is slow or has only just begun, it is told again. None is given for a
         job that is no longer there.
         """
-        shelf, missing = self._shelf(watcher), list[int]()
+        shelf, missing = self._list.shelf(watcher), list[int]()
         for job_id in sorted(told, reverse=True):
-            known, shown = self._known.get(job_id), shelf[job_id]
+            known, shown = self._list.known.get(job_id), shelf[job_id]
             if known is not None and known.gone:
                 yield job_id, None
             elif shown is None or shown.message is None or shown.round_number < watcher.from_round:
@@ -249,38 +181,32 @@ class WatchFeed(Generic[M]):
 
     def ask(self, watcher: Watcher, job_ids: Collection[int], *, within_s: float = 0.0) -> None:
         """Has jobs read again, and a watcher told of them whether they have changed or not."""
-        if not job_ids:
-            return
-        for job_id in job_ids:
-            if watcher.user is not None and job_id not in self._known:
-                self._known[job_id] = _Known(watcher.user)  # it ended, and was forgotten before this watcher came to it
-                self._users[watcher.user].ids.add(job_id)
-            self._owed.setdefault(job_id, set()).add(watcher)
-            self._dirty[job_id] = None
-        watcher.owed.update(job_ids)
-        self._schedule(within_s)
+        if job_ids:
+            self._list.owe(watcher, job_ids)
+            self._schedule(within_s)
 
-    def go_on(self) -> None:
-        """Raises what ends all watches: ReplicaEnding; DatabaseUnavailable where that lasts."""
+    def go_on(self, watcher: Watcher) -> None:
+        """Raises what ends a watch: ReplicaEnding; DatabaseUnavailable where that lasts."""
         if self._closed:
             raise ReplicaEnding
-        if self._blind:
+        if watcher.blind:
             raise DatabaseUnavailable
 
     def close(self) -> None:
         """Wakes all watchers, so that they see that this replica ends."""
         self._closed = True
-        self._wake_all()
+        for watcher in self._list.everybody():
+            watcher.wake()
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def _have_changed(self, job_ids: Sequence[Any]) -> None:
         for meanwhile in self._learning:
             meanwhile.update(job_ids)
-        self._mark(job_id for job_id in job_ids if job_id in self._known)
+        self._mark(job_id for job_id in job_ids if job_id in self._list.known)
 
     def _have_begun(self, begun: Sequence[Any]) -> None:
-        ids = [job_id for user, job_id in begun if user in self._users]
+        ids = [job_id for user, job_id in begun if user in self._list.users]
         self._begun.update(ids)
         self._mark(ids)
 
@@ -288,7 +214,7 @@ class WatchFeed(Generic[M]):
         """Has jobs looked at in the next round."""
         marked = dict.fromkeys(job_ids)
         if marked:
-            self._dirty.update(marked)
+            self._list.dirty.update(marked)
             self._schedule(0.0)
 
     def _schedule(self, within_s: float) -> None:
@@ -313,11 +239,6 @@ class WatchFeed(Generic[M]):
             watcher.wake(job_id)
             self._told.add(watcher)
 
-    def _wake_all(self) -> None:
-        for watchers in (*self._single.values(), *(user.watchers for user in self._users.values())):
-            for watcher in watchers:
-                watcher.wake()
-
     # --- its own work -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -333,7 +254,7 @@ class WatchFeed(Generic[M]):
                 self._failed(began_s)
                 await asyncio.sleep(_RETRY_S)
                 continue
-            self._failing_since_s, self._blind = None, False
+            self._failing_since_s = None
             told, self._told = len(self._told), set()
             await asyncio.sleep(began_s + max(SHORTEST_S, told / _TOLD_PER_S) - time.monotonic())
 
@@ -342,9 +263,10 @@ class WatchFeed(Generic[M]):
         self._schedule(0.0)
         if self._failing_since_s is None:
             self._failing_since_s = began_s
-        if time.monotonic() - self._failing_since_s > _BLIND_S and not self._blind:
-            self._blind = True
-            self._wake_all()
+        if time.monotonic() - self._failing_since_s > _BLIND_S:
+            for watcher in self._list.everybody():
+                watcher.blind = True
+                watcher.wake()
 
     async def _rest(self) -> None:
         """Returns when a round or a look is due."""
@@ -356,31 +278,32 @@ class WatchFeed(Generic[M]):
 
     async def _look(self) -> None:
         """Looks at all that is watched, and has what is new or has changed read in the next rounds."""
-        if not self._users and not self._single:
+        watched = self._list
+        if not watched.users and not watched.single:
             self._look_due_s = math.inf
             return
         self._look_number += 1
-        users, since_id = list(self._users), self._since_id
-        expected = [job_id for job_id, known in self._known.items() if known.signs is None or known.signs.open]
+        users, since_id = list(watched.users), self._since_id
+        expected = [job_id for job_id, known in watched.known.items() if known.signs is None or known.signs.open]
         began_s = time.monotonic()
         look = await self._database.read(watching.look, users, since_id or 0, expected)
         now_s = time.monotonic()
         self._look_due_s = now_s + min(max(_LOOK_S, _SHARE * (now_s - began_s)), _LONGEST_LOOK_S)
-        self._meet(look.owners)
+        watched.meet(look.owners)
         self._mark(job_id for job_id in {*expected, *look.signs} if self._is_news(job_id, look.signs.get(job_id)))
         self._read_some_that_wait()
         if since_id is not None and since_id == self._since_id:
             self._since_id = look.next_id
-            self._forget_ended(look.next_id)
+            watched.forget_ended(look.next_id)
 
     def _is_news(self, job_id: int, signs: Signs | None) -> bool:
         """Tells whether a look has found a job otherwise than it is known; without signs it was not there."""
-        known = self._known.get(job_id)
+        known = self._list.known.get(job_id)
         return known is not None and not known.gone and (signs is None or known.signs != signs)
 
     def _read_some_that_wait(self) -> None:
         """Has some of the jobs that wait read in full, in turn; the newest, when workers have come or gone."""
-        waiting = [job_id for job_id, known in self._known.items() if known.signs and known.signs.waiting]
+        waiting = [job_id for job_id, known in self._list.known.items() if known.signs and known.signs.waiting]
         has_workers = self.here().has_workers
         if has_workers != self._had_workers:
             self._had_workers = has_workers
@@ -390,119 +313,61 @@ class WatchFeed(Generic[M]):
             some = heapq.nlargest(_WAITING_PER_LOOK, turn)
             self._turn_id = some[-1] if some else 0
         for job_id in some:
-            self._owed.setdefault(job_id, set())
+            self._list.owed.setdefault(job_id, set())
         self._mark(some)
 
     async def _round(self) -> None:
         """Reads the jobs to which something has happened, and tells their watchers."""
         self._round_due_s = math.inf
         self._round_number += 1
-        ids = list(self._dirty)[:_JOBS_PER_ROUND]
+        dirty = self._list.dirty
+        ids = list(itertools.islice(dirty, _JOBS_PER_ROUND))
         for job_id in ids:
-            del self._dirty[job_id]
+            del dirty[job_id]
         done = 0
         try:
             if begun := self._begun.intersection(ids):
-                self._meet(await self._database.read(watching.owners, begun))
+                self._list.meet(await self._database.read(watching.owners, begun))
                 self._begun -= begun
             while done < len(ids):
                 await self._read(ids[done : done + _SIGNS_AT_ONCE])
                 done += _SIGNS_AT_ONCE
         finally:
-            self._dirty = dict.fromkeys(ids[done:]) | self._dirty
-            if self._dirty:
+            dirty.update(dict.fromkeys(ids[done:]))
+            if dirty:
                 self._schedule(0.0)
-
-    def _meet(self, owners: Mapping[int, str]) -> None:
-        """Takes jobs in that are watched because of their users."""
-        for job_id, name in owners.items():
-            if (user := self._users.get(name)) is not None:
-                self._known.setdefault(job_id, _Known(name))
-                user.ids.add(job_id)
 
     async def _read(self, ids: Collection[int]) -> None:
         """Reads how jobs are, and in full those that have changed or are owed to somebody."""
-        ids = [job_id for job_id in ids if job_id in self._known]
+        watched = self._list
+        ids = [job_id for job_id in ids if job_id in watched.known]
         found = await self._database.read(watching.look_at, ids) if ids else {}
         changed: dict[int, Signs] = {}
         for job_id in ids:
-            if (known := self._known.get(job_id)) is None:
+            if (known := watched.known.get(job_id)) is None:
                 continue
             if (signs := found.get(job_id)) is None:
-                self._gone(job_id, known)
-            elif known.signs != signs or job_id in self._owed:
+                self._tell(watched.gone(job_id), job_id)
+            elif known.signs != signs or job_id in watched.owed:
                 changed[job_id] = signs
         order = list(changed)
         for start in range(0, len(order), _VIEWS_AT_ONCE):
             some = order[start : start + _VIEWS_AT_ONCE]
-            await self._show([i for i in some if i in self._single], brief=False)
-            await self._show([i for i in some if self._user_watched(i)], brief=True)
+            for brief in (False, True):
+                await self._show([job_id for job_id in some if watched.watchers(job_id, brief=brief)], brief=brief)
             for job_id in some:
-                if (known := self._known.get(job_id)) is not None:
+                if (known := watched.known.get(job_id)) is not None:
                     known.signs = changed[job_id]
-                owed = self._owed.pop(job_id, set())
-                for watcher in owed:
-                    watcher.owed.discard(job_id)
-                self._tell(owed, job_id)
+                self._tell(watched.settle(job_id), job_id)
 
     async def _show(self, ids: Sequence[int], *, brief: bool) -> None:
         """Reads jobs in full, builds their messages, and tells those who see them so whether there is news."""
-        of = {job_id: self._known[job_id].owner for job_id in ids}
+        of = {job_id: self._list.known[job_id].owner for job_id in ids}
         if not of:
             return
-        shelf, round_number = self._brief if brief else self._whole, self._round_number
+        shelf, round_number = self._list.brief if brief else self._list.whole, self._round_number
         for view in await self._database.read(watching.views, of, self.here(), brief=brief):
             job_id = view.row.id
-            watchers = self._user_watched(job_id) if brief else self._single.get(job_id)
+            watchers = self._list.watchers(job_id, brief=brief)
             if watchers and shelf.put(job_id, self._showing.message(view, brief=brief), round_number):
                 self._tell(watchers, job_id)
-
-    def _user_watched(self, job_id: int) -> Collection[Watcher]:
-        """Returns who watches a job as one of its user's."""
-        known = self._known.get(job_id)
-        user = self._users.get(known.owner) if known is not None else None
-        return user.watchers if user is not None and job_id in user.ids else ()
-
-    def _shelf(self, watcher: Watcher) -> Shelf[M]:
-        return self._whole if watcher.user is None else self._brief
-
-    # --- what is forgotten ------------------------------------------------------------------------------------------
-
-    def _gone(self, job_id: int, known: _Known) -> None:
-        """Notes that a job's row is no longer there."""
-        for watcher in self._owed.pop(job_id, ()):
-            watcher.owed.discard(job_id)
-        if (user := self._users.get(known.owner)) is not None:
-            user.ids.discard(job_id)
-            self._brief.forget(job_id)
-        known.gone = True
-        self._tell(self._single.get(job_id, ()), job_id)
-        self._forget_unwatched([job_id])
-
-    def _owe_nothing(self, watcher: Watcher) -> None:
-        for job_id in watcher.owed:
-            self._owed[job_id].discard(watcher)
-
-    def _forget_ended(self, since_id: int) -> None:
-        """Forgets jobs that have ended, and lie so far back that a look does not take them for new ones."""
-        for user in self._users.values():
-            ended = [
-                job_id
-                for job_id in user.ids
-                if job_id < since_id
-                and job_id not in self._dirty
-                and (signs := self._known[job_id].signs) is not None
-                and not signs.open
-            ]
-            user.ids.difference_update(ended)
-            for job_id in ended:
-                self._brief.forget(job_id)
-            self._forget_unwatched(ended)
-
-    def _forget_unwatched(self, job_ids: Iterable[int]) -> None:
-        for job_id in job_ids:
-            if job_id in self._known and job_id not in self._single and not self._user_watched(job_id):
-                del self._known[job_id]
-                self._dirty.pop(job_id, None)
-                for watcher in self._owed.pop(job_id, ()):
-                    watcher.owed.discard(job_id)

@@ -1,7 +1,7 @@
 """What has ended, and the feed of it for the other services and replicas.
 
-The feed is also the outbox of deleted users: what concerns one is kept until every follower has confirmed that it has done
-its part, for however long that one is away. What concerns a session is kept only while a token of it could live.
+The feed is also the outbox of deleted users: what concerns one is kept until every follower has confirmed that it has
+done its part, for however long that one is away. What concerns a session is kept only while a token of it could live.
 """
 
 from __future__ import annotations

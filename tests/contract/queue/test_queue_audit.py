@@ -45,6 +45,7 @@ IN_VAIN: list[Callable[[Connection], Any]] = [
 ]
 
 
+@pytest.mark.row("B10", missing="metrics, traces, the dashboard; the audit logs of all services in one place")
 async def test_each_act_leaves_one_entry_with_who_what_and_when(queue: QueueCase) -> None:
     await queue.submit(copy_job())
     await queue.database.write(workers.write_workers, queue.replica_id, [WorkerRow("w1", "1", 0, 0, 1, 1, 0)])

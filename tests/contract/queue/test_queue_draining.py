@@ -89,7 +89,7 @@ async def test_replicas_that_live_are_listed_with_their_leases_and_workers(queue
     assert not first.row.draining
 
 
-@pytest.mark.row("W1", missing="rolling in a new version")
+@pytest.mark.row("W1")
 async def test_the_replica_at_which_a_worker_is_reads_that_it_shall_drain(queue: QueueCase) -> None:
     other = await another_replica(queue)
     await write(queue, W1)

@@ -39,6 +39,7 @@ async def some_work(queue: QueueCase, tasks: int = 12) -> None:
     await queue.submit(copy_job(tasks=[chunk_task() for _ in range(tasks)]))
 
 
+@pytest.mark.row("W1")
 @each_subject
 async def test_a_limit_holds_at_once_and_counts_what_runs_already(queue: QueueCase, subject: Subject) -> None:
     await some_work(queue)
@@ -52,6 +53,7 @@ async def test_a_limit_holds_at_once_and_counts_what_runs_already(queue: QueueCa
     await queue.check_counters()
 
 
+@pytest.mark.row("W1")
 @each_subject
 async def test_a_limit_below_what_runs_lets_nothing_start_until_enough_has_ended(
     queue: QueueCase, subject: Subject
@@ -80,6 +82,7 @@ async def test_a_limit_of_nothing_starts_nothing_and_lifting_it_starts_everythin
     assert len(await queue.lease(10)) == 4
 
 
+@pytest.mark.row("W1")
 @each_subject
 async def test_lifting_a_limit_and_setting_it_again_leaves_no_phantom_count(queue: QueueCase, subject: Subject) -> None:
     await some_work(queue)
@@ -161,7 +164,7 @@ async def test_limits_are_listed_by_what_they_are_about(queue: QueueCase) -> Non
     }  # fmt: skip
 
 
-@pytest.mark.row("D3", missing="the real queue with a user of a million files")
+@pytest.mark.row("D3")
 async def test_a_user_of_twice_the_weight_gets_twice_as_much(queue: QueueCase) -> None:
     for user in ("users/a", "users/b"):
         await queue.submit(copy_job(user, tasks=[chunk_task() for _ in range(60)]))
@@ -192,6 +195,7 @@ class Reckoning:
         ).scalar_one()
 
 
+@pytest.mark.row("W1")
 @pytest.mark.parametrize("seed", range(4))
 async def test_whatever_is_set_and_lifted_while_tasks_come_and_go_every_limit_counts_right(
     queue: QueueCase, seed: int

@@ -115,10 +115,10 @@ async def test_the_deployments_limit_holds_where_no_operator_has_set_one(queue: 
 async def test_a_job_whose_tasks_all_rest_says_until_when(queue: QueueCase) -> None:
     _, uid = await queue.submit(copy_job(tasks=[chunk_task(), chunk_task()]))
     first, second = await queue.lease(2)
-    again = {"outcome": Outcome.RETURNED, "failure": Failure("BUSY", "later"), "retry_after_s": 500}
-    await queue.settle(first, **again)
+    busy = Failure("BUSY", "later")
+    await queue.settle(first, Outcome.RETURNED, failure=busy, retry_after_s=500)
     assert await reason(queue, uid) is None, "one is running"
-    await queue.settle(second, **again | {"retry_after_s": 100})
+    await queue.settle(second, Outcome.RETURNED, failure=busy, retry_after_s=100)
     found = await waits(queue, uid)
     view = await queue.view("users/a", uid)
     assert found.reason == "BACK_OFF"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -57,15 +57,14 @@ def name_of(job: tuple[int, str]) -> str:
     return f"jobs/{job[1]}"
 
 
-def cancelled(job: tuple[int, str]):
+def cancelled(job: tuple[int, str]) -> Callable[[pb.Job], bool]:
     return lambda told: told.name == name_of(job) and told.state == pb.JOB_STATE_CANCELLED
 
 
 async def begun(*streams: Stream) -> None:
     """Waits until the streams have said what they begin with."""
-    for stream in streams:
-        await until(lambda stream=stream: stream.messages or stream.ended)
-        assert stream.ended is None
+    await until(lambda: all(stream.messages or stream.ended for stream in streams))
+    assert not any(stream.ended for stream in streams)
 
 
 @pytest.mark.row("J5", missing="ETA")
@@ -139,7 +138,7 @@ async def test_a_slow_watcher_hears_in_the_end_how_each_job_is_and_not_what_happ
     queue: QueueCase, replica: WatchedReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wherry_queue.watch_feed._ASKED_AT_ONCE", 3)
-    replica.feed._brief._room_bytes = 1  # a message is not kept beyond the next one
+    replica.feed._list.brief._room_bytes = 1  # a message is not kept beyond the next one
     quick, slow = replica.watch(), replica.watch()
     await begun(quick, slow)
     slow.flows.clear()
@@ -148,6 +147,7 @@ async def test_a_slow_watcher_hears_in_the_end_how_each_job_is_and_not_what_happ
     said = len(slow.messages)
     for job in jobs:
         await cancel(queue, replica, job)
+    for job in jobs:
         await quick.says(cancelled(job))
     assert len(slow.messages) <= said + 1
     slow.flows.set()
@@ -169,7 +169,7 @@ async def test_what_ended_and_was_forgotten_before_a_slow_watcher_came_to_it_is_
         await cancel(queue, replica, job)
         await quick.says(cancelled(job))
     await begin(queue, replica)
-    await until(lambda: not {job_id for job_id, _ in jobs} & replica.feed._known.keys())
+    await until(lambda: not {job_id for job_id, _ in jobs} & replica.feed._list.known.keys())
     slow.flows.set()
     for job in jobs:
         await slow.says(cancelled(job))
@@ -224,6 +224,7 @@ async def test_a_job_that_begins_anew_is_told_of_though_it_had_been_forgotten(
     queue: QueueCase, replica: WatchedReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wherry_queue.watch_feed._LOOK_S", NEVER_S)
+    monkeypatch.setattr("wherry_queue.store.watching.LOOKED_BACK", 0)
     old = await queue.submit(copy_job(tasks=[chunk_task()]))
     await queue.database.write(control.cancel, "users/a", old[1])
     new = await begin(queue, replica)
@@ -311,11 +312,13 @@ async def test_nothing_is_left_of_those_who_have_gone(
     await begun(*streams)
     await cancel(queue, replica, jobs[0])
     await replica.leave()
-    feed = replica.feed
-    await until(lambda: not feed._dirty)
-    assert not any((feed._known, feed._single, feed._users, feed._owed, feed._begun, feed._learning))
-    assert not any((feed._brief._shown, feed._brief._whole, feed._whole._shown, feed._whole._whole))
-    assert feed._brief._room_bytes == feed._whole._room_bytes > 0
+    feed, watched = replica.feed, replica.feed._list
+    await until(lambda: not watched.dirty)
+    assert not any((watched.known, watched.single, watched.users, watched.owed, feed._begun, feed._learning))
+    for shelf in (watched.brief, watched.whole):
+        assert not shelf._shown
+        assert not shelf._whole
+        assert shelf._room_bytes == 32 << 20
     replica.statements.clear()
     for _ in range(3):
         await begin(queue, replica)
@@ -369,7 +372,7 @@ async def test_watches_outlast_a_short_absence_of_the_database_and_say_of_a_long
         database.close()
 
 
-async def down(server: PostgresServer, seen: object) -> None:
+async def down(server: PostgresServer, seen: Callable[[], object]) -> None:
     """Has the server away until that is seen."""
     server.stop()
     try:

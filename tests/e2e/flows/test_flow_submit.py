@@ -16,9 +16,9 @@ from wherry_testing.deployment import Person
 from wherry_testing.flow_callers import ReplicaCaller, copy_of
 from wherry_testing.flows import FlowDeployment, in_state
 
-ONE_AFTER_THE_OTHER = 20
-WITHIN_S = 10.0
-"""For so many. Whoever only looked once a second would take about twice as long."""
+ONE_AFTER_THE_OTHER = 25
+WITHIN_S = 16.0
+"""For so many. Whoever only looked once a second would take about 25."""
 _COUNT = "select count(*) as number from job where request_id = :request_id"
 
 

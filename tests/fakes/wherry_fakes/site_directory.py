@@ -20,6 +20,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
 
     Attributes:
         signed_out: pairs of user and site that have no session; changed here alone, nobody is told.
+        asked: how often it was asked to resolve sites.
         ends_s: when the sessions of pairs end, in seconds since the epoch, where it is not in an hour.
         watched: the cursors from which WatchSessions has been asked for.
         changes: what it tells; a test may take some away, as a restored backup would.
@@ -28,6 +29,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
     def __init__(self) -> None:
         self.sites = {"sites/a", "sites/b"}
         self.signed_out: set[tuple[str, str]] = set()
+        self.asked = 0
         self.ends_s: dict[tuple[str, str], float] = {}
         self.watched: list[int] = []
         self.changes: list[pb.SessionChange] = []
@@ -56,6 +58,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
 
     async def ResolveSites(self, request: pb.ResolveSitesRequest, context: Any) -> pb.ResolveSitesResponse:
         """Returns those of the sites that there are."""
+        self.asked += 1
         answer = pb.ResolveSitesResponse()
         for name in request.sites:
             if name in self.sites:

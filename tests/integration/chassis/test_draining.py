@@ -23,7 +23,7 @@ async def _until(watch: Any, status: int) -> None:
             pass
 
 
-@pytest.mark.row("W1", missing="rolling in a new version")
+@pytest.mark.row("W1")
 async def test_a_drained_service_says_not_serving_at_once_and_answers_on(pki: TestPki, tmp_path: Path) -> None:
     for role in ("queue", "operator", "client"):
         pki.files(role)

@@ -99,15 +99,15 @@ def test_the_documented_session_of_an_operator_works_command_by_command(
         "GetOverview", "ListReplicas", "ListWorkers", "SetLimit", "ListLimits", "SetWeight", "CreateBan", "ListBans",
         "DeleteBan", "DrainWorker", "DrainReplica", "ListAuditEntries",
     }, "the documentation shows each method"  # fmt: skip
-    assert [overview["workClass"] for overview in answers["GetOverview"]["classes"]] == [
+    assert [overview["work_class"] for overview in answers["GetOverview"]["classes"]] == [
         "WORK_CLASS_INTERACTIVE", "WORK_CLASS_BULK"
     ]  # fmt: skip
     assert answers["ListWorkers"]["workers"][0]["version"]
     assert answers["ListReplicas"]["replicas"][0]["answering"]
     limits = answers["ListLimits"]["limits"]
     assert {json.dumps(limit["subject"]) for limit in limits} == {
-        '{"siteOut": "sites/a"}', '{"siteIn": "sites/b"}',
-        '{"link": {"sourceSite": "sites/a", "destinationSite": "sites/b"}}',
+        '{"site_out": "sites/a"}', '{"site_in": "sites/b"}',
+        '{"link": {"source_site": "sites/a", "destination_site": "sites/b"}}',
     }  # fmt: skip
     entries = answers["ListAuditEntries"]["entries"]
     changes = [command.rpartition("/")[2] for command in commands]

@@ -68,7 +68,7 @@ async def audited(admin: Any) -> list[tuple[str, str]]:
     return [(entry.act, entry.subject) for entry in entries]
 
 
-@pytest.mark.row("A1", missing="every RPC x every role end to end")
+@pytest.mark.row("A1")
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_only_the_operators_certificate_opens_it(queue: QueueServiceUnderTest, method: Any) -> None:
     for name in ("client", "worker", "gateway", "user", "site", "queue"):
@@ -194,7 +194,7 @@ async def test_a_ban_stops_what_runs_lets_nothing_in_and_lifted_lets_it_go_on(
         await jobs.CreateJob(copy_request(), metadata=queue.as_user())
 
 
-@pytest.mark.row("W1", missing="rolling in a new version")
+@pytest.mark.row("W1")
 async def test_a_drained_worker_ends_what_it_holds_and_gets_nothing_more(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs, queue.admin() as admin, queue.worker(bulk=2, version="2.1") as worker:
         await jobs.CreateJob(copy_request(), metadata=queue.as_user())
@@ -223,7 +223,7 @@ async def test_a_worker_that_has_gone_is_listed_no_more(queue: QueueServiceUnder
         await until(gone)
 
 
-@pytest.mark.row("W1", missing="rolling in a new version")
+@pytest.mark.row("W1")
 async def test_a_worker_is_drained_by_whichever_replica_is_asked(
     replicas: tuple[QueueServiceUnderTest, QueueServiceUnderTest],
 ) -> None:
@@ -252,7 +252,7 @@ async def test_a_ban_reaches_what_runs_at_another_replica(
         assert (worker.cancelled[0].lease, worker.cancelled[0].reason) == (lease.lease, "SUSPENDED")
 
 
-@pytest.mark.row("W1", missing="rolling in a new version")
+@pytest.mark.row("W1")
 async def test_a_drained_replica_sends_everybody_elsewhere_and_answers_what_is_left(
     replicas: tuple[QueueServiceUnderTest, QueueServiceUnderTest],
 ) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -28,8 +29,11 @@ class Replica:
         self.heard: list[tuple[Topic, list[Any]]] = []
         self.gaps = 0
         for topic in Topic:
-            self.bulletin.subscribe(topic, lambda items, topic=topic: self.heard.append((topic, list(items))))
+            self.bulletin.subscribe(topic, functools.partial(self._hears, topic))
         self.bulletin.on_gap(self._gap)
+
+    def _hears(self, topic: Topic, items: Sequence[Any]) -> None:
+        self.heard.append((topic, list(items)))
 
     def _gap(self) -> None:
         self.gaps += 1
@@ -75,6 +79,10 @@ def cut(url: str, what: str = "%") -> None:
         )
         assert list(connection.execute(sa.text(query), {"what": what}))
     engine.dispose()
+
+
+def notify(connection: sa.Connection, text: str) -> None:
+    connection.execute(sa.select(sa.func.pg_notify("wherry_queue", text)))
 
 
 @contextlib.asynccontextmanager
@@ -191,6 +199,6 @@ async def test_the_last_words_of_a_replica_are_heard(replica: Callable[[], Repli
 async def test_what_is_not_understood_disturbs_nobody(replica: Callable[[], Replica]) -> None:
     async with replica().running() as one, replica().running() as two:
         for text in ("", "nonsense", "[1,2,3]", '["x","a topic of a later version",[1]]', '["x","jobs",7]', '["x"]'):
-            await one.database.write(lambda c, text=text: c.execute(sa.select(sa.func.pg_notify("wherry_queue", text))))
+            await one.database.write(notify, text)
         one.bulletin.say(Topic.JOBS, [1])
         await until(lambda: two.items(Topic.JOBS) == [1])

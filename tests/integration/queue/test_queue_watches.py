@@ -46,15 +46,16 @@ def watched(queue: QueueServiceUnderTest, jobs: Jobs, user: str = "a", page_size
 
 
 class Watched:
-    """A watch of all jobs, and what it has told last of each."""
+    """A watch, and what it has told last of each job."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.last: dict[str, pb.Job] = {}
 
-    async def next(self) -> pb.WatchJobsResponse:
-        message: pb.WatchJobsResponse = await next_of(self.stream)
-        self.last |= {job.name: job for job in message.jobs}
+    async def next(self) -> Any:
+        message: Any = await next_of(self.stream)
+        jobs = message.jobs if isinstance(message, pb.WatchJobsResponse) else [message.job]
+        self.last |= {job.name: job for job in jobs}
         return message
 
     async def until(self, condition: Callable[[pb.Job], object]) -> pb.Job:
@@ -263,6 +264,42 @@ async def test_what_happens_at_another_replica_is_seen(
         await jobs_there.CancelJob(pb.CancelJobRequest(name=short.name), metadata=there.as_user())
         told = await watch.until(lambda told: told.name == short.name and told.HasField("end_time"))
         assert told.state == pb.JOB_STATE_CANCELLED
+
+
+@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("W1", missing="limits")
+async def test_what_happens_at_another_replica_is_told_within_a_second(
+    pki: TestPki, fresh_postgres: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wherry_queue.watch_feed._LOOK_S", 3600.0)  # what is told was heard, not looked for
+    url = fresh_postgres("wherry_queue")
+    async with (
+        running_queue_service(pki, url, tmp_path / "one") as here,
+        running_queue_service(pki, url, tmp_path / "two") as there,
+        here.jobs() as jobs_here,
+        there.jobs() as jobs_there,
+        there.worker(bulk=1) as worker,
+    ):
+        watch = Watched(watched(here, jobs_here))
+        assert names(await watch.next()) == []
+        job = await created(there, jobs_there)
+        async with asyncio.timeout(1):
+            await watch.until(lambda told: told.name == job.name)
+        one = Watched(jobs_here.WatchJob(pb.WatchJobRequest(name=job.name), metadata=here.as_user()))
+        walk = await worker.lease()
+        for stream in (watch, one):
+            await stream.until(lambda told: told.progress.tasks_running == 1)
+        found = lease_service_pb2.ReportEntriesRequest(cursor=b"z", chunks=[packed("one")])
+        await worker.report(walk, found)
+        async with asyncio.timeout(1):
+            for stream in (watch, one):
+                await stream.until(lambda told: told.progress.files_total == 1)
+        await worker.settle(walk)
+        chunk = await worker.lease()
+        await worker.settle(chunk, done=b"\x01", files_done=1, bytes_done=10)
+        async with asyncio.timeout(1):
+            for stream in (watch, one):
+                await stream.until(lambda told: told.state == pb.JOB_STATE_SUCCEEDED)
 
 
 @pytest.mark.row("U3", missing="session length, idle time-out")

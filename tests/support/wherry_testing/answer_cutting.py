@@ -40,9 +40,10 @@ class Cut:
         answer: its bytes, once it is.
     """
 
-    def __init__(self, method: str, number: int) -> None:
+    def __init__(self, method: str, number: int, holding: bytes) -> None:
         self.method = method
-        self.number = number
+        self._number = number
+        self._holding = holding
         self.answer = b""
         self._done = threading.Event()
 
@@ -50,6 +51,12 @@ class Cut:
     def done(self) -> bool:
         """Whether the answer has been lost."""
         return self._done.is_set()
+
+    def meets(self, method: str, number: int, answer: bytes) -> bool:
+        """Tells whether it is this message: the `number`-th of the answer to a call."""
+        if method != self.method:
+            return False
+        return self._holding in answer if self._holding else number == self._number
 
     def wait(self, within_s: float = _WITHIN_S) -> None:
         """Returns once the answer has been lost and the connection is dead; raises AssertionError after `within_s`."""
@@ -82,9 +89,12 @@ class AnswerRelay:
         self._answers: dict[str, list[bytes]] = {}
         self._calls: defaultdict[str, int] = defaultdict(int)
 
-    def cut(self, method: str, *, message: int = 1) -> Cut:
-        """Arms it: the next `message`-th message of an answer of a method, as `SettleLeases`, kills the connection."""
-        cut = Cut(method, message)
+    def cut(self, method: str, *, message: int = 1, holding: bytes = b"") -> Cut:
+        """Arms it: the next message of this place in an answer of a method, as `SettleLeases`, kills the connection.
+
+        With `holding` it is the next message, whatever its place, that has these bytes in it.
+        """
+        cut = Cut(method, message, holding)
         with self._lock:
             self._armed.append(cut)
         return cut
@@ -152,9 +162,9 @@ class AnswerRelay:
         assert self._front is not None, "not open"
         await self._front.open()
 
-    def _due(self, method: str, number: int) -> Cut | None:
+    def _due(self, method: str, number: int, answer: bytes) -> Cut | None:
         with self._lock:
-            due = next((cut for cut in self._armed if (cut.method, cut.number) == (method, number)), None)
+            due = next((cut for cut in self._armed if cut.meets(method, number, answer)), None)
             if due is not None:
                 self._armed.remove(due)
             return due
@@ -173,7 +183,7 @@ class AnswerRelay:
                 with self._lock:
                     if name in self._answers:
                         self._answers[name].append(answer)
-                if (cut := self._due(name, number)) is not None:
+                if (cut := self._due(name, number, answer)) is not None:
                     assert self._front is not None, "not open"
                     await self._front.cutting_at(int(context.peer().rpartition(":")[2]))
                     cut.note(answer)

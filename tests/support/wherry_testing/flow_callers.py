@@ -12,6 +12,7 @@ from wherry.queue.v1 import file_service_pb2, file_service_pb2_grpc, job_service
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
 from wherry_client.jobs import ENDED
+from wherry_testing.running_copies import Folders
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -30,6 +31,11 @@ class ReplicaCaller:
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """What their calls carry."""
         return (("authorization", f"Bearer {self._token()}"),)
+
+    def keep_token(self) -> None:
+        """Goes on with the token of now, though its person may have another soon, or none."""
+        token = self._token()
+        self._token = lambda: token
 
     def ask(self, call: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         """Calls a method."""
@@ -88,6 +94,13 @@ def copy_of(source: str, destination: str) -> pb.Job:
         destination=entry_pb2.Location(site="sites/site-b", path=destination),
     )
     return pb.Job(copy=pb.CopyOperation(items=[item], recursive=True))
+
+
+def copy_between(folders: Folders, name: str = "data") -> pb.Job:
+    """A recursive copy of a real folder, to `name` in the other one."""
+    source = f"{folders.source_site.root_path('alice')}/{folders.source.name}"
+    destination = f"{folders.destination_site.root_path('bob')}/{folders.destination.name}/{name}"
+    return copy_of(source, destination)
 
 
 def removal_of(path: str, site: str = "site-a") -> pb.Job:

@@ -23,6 +23,7 @@ import grpc
 import sqlalchemy as sa
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_chassis.tls import CHANNEL_OPTIONS, Material
+from wherry_queue.states import TaskState
 from wherry_testing.answer_cutting import AnswerCutter, AnswerRelay
 from wherry_testing.deployment import Person, RealDeployment
 from wherry_testing.deployment_processes import LoggedProcess, wait_until
@@ -90,15 +91,14 @@ class FlowDeployment(RealDeployment):
     def _file_of(self, party: str) -> Path:
         return self.folder / f"buildout-{party}.toml"
 
-    def _text(self, ways: Mapping[str, Sequence[str]], **worker: int) -> str:
+    def _text(self, ways: Mapping[str, Sequence[str]], worker: str = "") -> str:
         """Returns the file's text for a party that finds services at these addresses."""
         text = self.file.read_text(encoding="utf-8")
         for service, addresses in ways.items():
             listen = f"listen = {json.dumps(list(getattr(self.buildout.service, service).listen))}"
             assert text.count(listen) == 1, listen
             text = text.replace(listen, f"{listen}\naddress = {json.dumps(list(addresses))}")
-        places = "".join(f"{name} = {number}\n" for name, number in worker.items())
-        return text.replace("[worker]\n", f"[worker]\n{places}")
+        return text.replace("[worker]\n", f"[worker]\n{worker}\n")
 
     # --- parties ---
 
@@ -122,13 +122,19 @@ class FlowDeployment(RealDeployment):
 
     @contextlib.contextmanager
     def worker(
-        self, at: int | Sequence[int], *, pretending: Sequence[str] | None = None, bulk: int = 4, interactive: int = 2
+        self,
+        at: int | Sequence[int],
+        *,
+        pretending: Sequence[str] | None = None,
+        sites: Sequence[int] = REPLICAS,
+        settings: str = "",
     ) -> Iterator[LoggedProcess]:
-        """Runs a worker that knows these replicas of the queue, in this order, and both of the site service.
+        """Runs a worker that knows these replicas of the queue and of the site service, in this order.
 
         At the end it is killed: let it have ended what the next test must not find.
 
         Args:
+            settings: lines for the table `[worker]`.
             pretending: options of `wherry_fakes.pretending_worker`, for one that only pretends; None: a real one.
         """
         self._count += 1
@@ -136,9 +142,9 @@ class FlowDeployment(RealDeployment):
         replicas = [at] if isinstance(at, int) else at
         ways = {
             "queue": [self.relay("worker", "queue", replica).address for replica in replicas],
-            "site": [self.relay("worker", "site", replica).address for replica in REPLICAS],
+            "site": [self.relay("worker", "site", replica).address for replica in sites],
         }
-        self._file_of(name).write_text(self._text(ways, bulk=bulk, interactive=interactive), encoding="utf-8")
+        self._file_of(name).write_text(self._text(ways, settings), encoding="utf-8")
         module = ["wherry_worker", "serve"] if pretending is None else ["wherry_fakes.pretending_worker"]
         command = [sys.executable, "-P", "-m", *module, "--buildout", str(self._file_of(name)), *(pretending or ())]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
@@ -163,6 +169,19 @@ class FlowDeployment(RealDeployment):
         with grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS) as channel:
             yield ReplicaCaller(channel, lambda: str(person.tokens()["access_token"]))
 
+    def kill_both(self, service: str) -> None:
+        """Kills both replicas of a service."""
+        for replica in REPLICAS:
+            self.service(service, replica).kill()
+
+    def start_both(self, service: str) -> None:
+        """Starts those replicas of a service that do not run."""
+        ended = [replica for replica in REPLICAS if not self.service(service, replica).running]
+        for replica in ended:
+            self.service(service, replica).start()
+        for replica in ended:
+            self.service(service, replica).wait_for_event("serving")
+
     # --- rows of the other services ---
 
     def rows_of(self, service: str, statement: str, **values: object) -> list[dict[str, Any]]:
@@ -177,6 +196,10 @@ class FlowDeployment(RealDeployment):
 
     def _engine_of(self, service: str) -> sa.Engine:
         return _engine(self._urls[service])
+
+    def task_rows_running(self, job: str) -> list[dict[str, Any]]:
+        """Returns the rows of a job's tasks that workers hold."""
+        return [row for row in self.task_rows(job) if row["state"] == TaskState.RUNNING]
 
     def settled_books(self) -> Any:
         """Returns the queue's engine, for `queue_books`; nothing may run meanwhile."""

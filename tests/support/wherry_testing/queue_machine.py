@@ -217,7 +217,8 @@ class QueueMachine(RuleBasedStateMachine):
         if not given:
             self.not_given += [(replica, task) for task in taken]
             return []
-        self.do(leases.assign, worker, [(task.task_id, task.fence) for task in taken])
+        if taken:
+            self.do(leases.assign, worker, [(task.task_id, task.fence) for task in taken])
         made = [Holding(task, worker, replica, task.cursor) for task in taken]
         for task in taken:
             self.model.tasks[task.task_id].thumbprint = worker
@@ -384,7 +385,6 @@ class QueueMachine(RuleBasedStateMachine):
         """A silent replica comes back, or is reaped and another takes its place."""
         which = min(self.dead)
         if not comes_back:
-            assert self.do(replicas.dead_replicas, 60_000)
             self.reap()
         # One that was reaped meanwhile gets a new row.
         self.replicas[which] = self.do(replicas.renew_replica, self.replicas[which], _HOUR_MS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -16,7 +16,6 @@ from wherry_queue.bulletin import Bulletin
 from wherry_queue.servicer.watching import JobShowing, WatchServicer
 from wherry_queue.store.waiting import Circumstances
 from wherry_queue.watch_feed import WatchFeed
-
 from wherry_testing.waiting import until
 
 
@@ -66,6 +65,15 @@ class Stream:
             await messages.aclose()  # type: ignore[attr-defined]  # it is a generator, as servicers' methods are
 
 
+class _Streams(WatchServicer):
+    """The watching part of JobService alone; its other methods stay unimplemented."""
+
+    @classmethod
+    def over(cls, database: Database, feed: WatchFeed[pb.Job], heartbeat_s: float) -> Self:
+        """Returns one."""
+        return cls(database, feed, heartbeat_s=heartbeat_s)
+
+
 class WatchedReplica:
     """A replica that is watched.
 
@@ -78,7 +86,7 @@ class WatchedReplica:
         self.bulletin = Bulletin(database)
         self.has_workers = True
         self.feed = WatchFeed(database, self.bulletin, JobShowing(), self._here)
-        self.servicer = WatchServicer(database, self.feed, heartbeat_s=heartbeat_s)
+        self.servicer = _Streams.over(database, self.feed, heartbeat_s)
         self.statements: list[str] = []
         self._streams: list[Stream] = []
         event.listen(database.engine, "before_cursor_execute", self._note)

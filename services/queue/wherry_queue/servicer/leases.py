@@ -272,6 +272,7 @@ def _set_work(lease: pb.Lease, task: LeasedTask) -> None:
                     chunk=chunk,
                     done=task.settled,
                     overwrite=overwrite,
+                    make_parents=task.below,
                 )
             )
         case TaskKind.REMOVE_FILES:

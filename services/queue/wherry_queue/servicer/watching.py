@@ -21,7 +21,8 @@ from wherry_queue.servicer import messages
 from wherry_queue.states import FINISHED
 from wherry_queue.store import reading, watching
 from wherry_queue.store.reading import JobView
-from wherry_queue.watch_feed import SHORTEST_S, Watcher, WatchFeed
+from wherry_queue.watch_feed import SHORTEST_S, WatchFeed
+from wherry_queue.watch_list import Watcher
 
 _EARLY = 0.1
 """A quiet job is read again for its sign of life; that is asked for such a part of the time before it is due."""
@@ -72,7 +73,7 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
         user, uid = current_caller().user_name, messages.job_uid_of(request.name)
         job_id = await self._database.read(reading.job_id_of, user, uid)
         with self._feed.watching_job(job_id, user) as watcher:
-            self._feed.go_on()
+            self._feed.go_on(watcher)
             job = messages.job_message(await self._database.read(reading.view_job, user, uid, self._feed.here()))
             self._feed.begins_with(watcher, job_id, job)
             self._feed.caught_up(watcher)
@@ -82,7 +83,7 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
             while not ended:
                 due_s = sent_s + self._heartbeat_s * (1 - _EARLY)
                 told = await self._pause(watcher, due_s - time.monotonic())
-                self._feed.go_on()
+                self._feed.go_on(watcher)
                 for _, news in self._feed.shown(watcher, told):
                     if news is None:
                         raise JobNotFound(job=uid)
@@ -97,7 +98,7 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
         """Streams all of a user's jobs."""
         user, count = current_caller().user_name, messages.page_size(request.page_size)
         with self._feed.watching_jobs_of(user) as watcher:
-            self._feed.go_on()
+            self._feed.go_on(watcher)
             ids = await self._feed.begin(user, await self._database.read(watching.horizon, user, count))
             async for message in self._first(watcher, user, sorted(ids, reverse=True)):
                 yield message
@@ -106,7 +107,7 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
             sent_s = time.monotonic()
             while True:
                 told = await self._pause(watcher, sent_s + self._heartbeat_s - time.monotonic())
-                self._feed.go_on()
+                self._feed.go_on(watcher)
                 for message in self._news(watcher, told):
                     yield message
                     sent_s = time.monotonic()

@@ -66,6 +66,7 @@ class LeasedTask:
     payload: bytes
     entry_count: int
     total_bytes: int
+    below: bool
     settled: bytes
     attempt: int
 
@@ -299,6 +300,7 @@ def _leased(row: Any, job: Any, work_class: WorkClass) -> LeasedTask:
         payload=row.payload or b"",
         entry_count=row.entry_count,
         total_bytes=row.total_bytes,
+        below=row.below,
         settled=row.settled or b"",
         attempt=row.attempt_count,
     )

@@ -69,7 +69,8 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
     lane_id = lanes[0].id
     phase = 0 if left_out else min(task.phase for task in tasks)
     failed_bits = _take_failures(connection, tasks)
-    connection.execute(_REOPEN, [_reopened(task, phase, failed_bits.get(task.id, ())) for task in tasks])
+    if tasks:
+        connection.execute(_REOPEN, [_reopened(task, phase, failed_bits.get(task.id, ())) for task in tasks])
     again = _chunks_of(connection, left_out, pack)
     made = insert_tasks(connection, job.id, lane_id, again)
     ready = [task.id for task in tasks if task.phase == phase] + made

@@ -132,6 +132,7 @@ class ChaosRun:
                     self._fault(f"the run itself failed: {type(problem).__name__}: {problem}")
             self._engine.dispose()
         self._look_at_logs()
+        self._look_for_deadlocks()
         self.result.seconds = self.result.seconds or time.monotonic() - began_s
         self.result.broken, self.result.endings = self._breaker.done, self._breaker.endings
         self.result.repeats = self._asker.repeats
@@ -371,6 +372,14 @@ class ChaosRun:
                 for line in lines:
                     if '"event": "incident"' in line or '"event": "task_crashed"' in line or "notice_not_taken" in line:
                         self._fault(f"{log.name}: {line[-700:].strip()}")
+
+    def _look_for_deadlocks(self) -> None:
+        """Locks have an order: who waits for whom in a circle has broken it, though the database gets them out."""
+        server = self._centre.server
+        log = "" if server is None else (server.folder / "server.log").read_text(errors="replace")
+        for part in log.split("ERROR:  deadlock detected")[1:]:
+            lines = [line.strip() for line in part.splitlines()[1:16] if "HINT" not in line]
+            self._fault(f"a deadlock: {' | '.join(lines)[:1500]}")
 
     # --- the clock ---
 
