@@ -95,6 +95,18 @@ class Jobs:
         """Cancels a job; one that has ended stays as it is."""
         return self._caller.ask(self._jobs.CancelJob, messages.CancelJobRequest(name=name))
 
+    def pause(self, name: str) -> messages.Job:
+        """Stops a job until it is resumed; the files that are moving are finished."""
+        return self._caller.ask(self._jobs.PauseJob, messages.PauseJobRequest(name=name))
+
+    def resume(self, name: str) -> messages.Job:
+        """Lets a paused job go on where it was."""
+        return self._caller.ask(self._jobs.ResumeJob, messages.ResumeJobRequest(name=name))
+
+    def retry(self, name: str) -> messages.Job:
+        """Does again what failed or was not done of a job that has ended."""
+        return self._caller.ask(self._jobs.RetryJob, messages.RetryJobRequest(name=name))
+
     def tasks(self, name: str) -> Iterator[messages.Task]:
         """Yields a job's tasks in the order they were made."""
         token = ""

@@ -1,4 +1,4 @@
-"""jobs, job show, job watch, job cancel."""
+"""jobs, job show, watch, cancel, pause, resume, retry."""
 
 from __future__ import annotations
 
@@ -126,11 +126,35 @@ def watch(context: typer.Context, job: JobId, timeout: Timeout = None, as_json: 
 def cancel(context: typer.Context, job: JobId, as_json: Json = False) -> None:
     """Cancel a job; what it has done stays done."""
     with client_of(context) as client:
-        found = client.jobs.cancel(_name_of(job))
+        _show_state(client.jobs.cancel(_name_of(job)), as_json=as_json)
+
+
+@commands.command()
+def pause(context: typer.Context, job: JobId, as_json: Json = False) -> None:
+    """Pause a job; the files that are moving are finished."""
+    with client_of(context) as client:
+        _show_state(client.jobs.pause(_name_of(job)), as_json=as_json)
+
+
+@commands.command()
+def resume(context: typer.Context, job: JobId, as_json: Json = False) -> None:
+    """Let a paused job go on where it was."""
+    with client_of(context) as client:
+        _show_state(client.jobs.resume(_name_of(job)), as_json=as_json)
+
+
+@commands.command()
+def retry(context: typer.Context, job: JobId, as_json: Json = False) -> None:
+    """Do again what failed or was not done of a job that has ended, and only that."""
+    with client_of(context) as client:
+        _show_state(client.jobs.retry(_name_of(job)), as_json=as_json)
+
+
+def _show_state(job: job_service_pb2.Job, *, as_json: bool) -> None:
     if as_json:
-        console.show_json({"job": console.as_json(found)})
+        console.show_json({"job": console.as_json(job)})
     else:
-        console.say(f"Job {wording.job_id(found)}: {wording.state(found)}.")
+        console.say(f"Job {wording.job_id(job)}: {wording.state(job)}.")
 
 
 def _name_of(job: str) -> str:

@@ -114,6 +114,8 @@ class Dispatcher:
             worker.held[task.task_id] = Held(task, deadline_s)
         self.heard(worker)
         self._workers.add(worker)
+        if self.draining:  # that began while the leases that it brings were looked up
+            worker.end()
         self._renew(worker, list(worker.held.values()), deadline_s)
         await self._stop_held([task.job_id for task in adopted])
         logger().info("worker_joined", worker=worker.name, adopted=len(adopted), brought=len(held))

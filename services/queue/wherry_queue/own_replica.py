@@ -38,6 +38,7 @@ class OwnReplica:
         self._renewed_s = float("-inf")
         self._steady_s = float("inf")
         self._id: int | None = None
+        self._renewing = asyncio.Lock()
 
     @property
     def id(self) -> int | None:
@@ -74,6 +75,10 @@ class OwnReplica:
 
     async def renew(self) -> None:
         """Extends the row, and has another key when it is time; raises DatabaseUnavailable."""
+        async with self._renewing:  # two at once, at the start, would make a row each
+            await self._renew()
+
+    async def _renew(self) -> None:
         now_s = self._clock()
         if now_s - self._key_made_s > _KEY_LIFETIME_S / 2:
             signer = LeaseTokenSigner()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 from wherry_chassis.errors import FieldProblem, InvalidFields
@@ -14,12 +13,10 @@ CHUNK_FILES = 100
 CHUNK_BYTES = 2 << 30
 CHUNK_NAME_BYTES = 160 << 10
 """As walks cut theirs: small enough to cancel, retry and share; the names below what a packed chunk may hold."""
+PATH_BYTES = 4096
 _MOST_BYTES = 1 << 62
 SHOWN = 10
 """So many of the pairs stand in the job's specification."""
-_UNFIT = re.compile(rb"\0|(?:^|/)\.{0,2}(?:/|\Z)")
-"""A NUL, or a part that is empty, `.` or `..`."""
-
 Pair = tuple[bytes, bytes, int]
 """A file's path at the source, at the destination (empty: the same below the destination's root), and its size."""
 Pack = Callable[[Sequence[Pair]], bytes]
@@ -60,26 +57,26 @@ class PairCutter:
             InvalidFields: a path is unfit, or lies elsewhere; the pair is named by its place among all, from 0.
         """
         full: list[Chunk] = []
-        for source, destination, size_bytes in pairs:
+        for source, destination, size_bytes in pairs:  # a million times in a stream: hence plain and flat
             name = self._below(source, self._source_prefix, "source_path")
             arrival = self._below(destination, self._destination_prefix, "destination_path") if destination else name
-            if self._same_site and self._source_prefix + name == self._destination_prefix + arrival:
-                raise self._problem("destination_path", "is the source itself; choose another place")
             names = len(name) + len(arrival)
-            if self._open and (
+            if (
                 len(self._open) >= CHUNK_FILES
                 or self._open_bytes + size_bytes > CHUNK_BYTES
                 or self._open_name_bytes + names > CHUNK_NAME_BYTES
-            ):
+            ) and self._open:
                 full.append(self._close())
-            self._open.append((name, b"" if arrival == name else arrival, size_bytes))
+            self._open.append((name, arrival if arrival != name else b"", size_bytes))
             self._open_bytes += size_bytes
             self._open_name_bytes += names
             self.total_bytes += size_bytes
-            if self.total_bytes > _MOST_BYTES:
-                raise self._problem("size_bytes", "with those before it is more than can be counted")
+            if self._same_site:
+                self._check_moves(name, arrival)
             if self.count < SHOWN:
                 self.shown.append((self._source_prefix + name, self._destination_prefix + arrival))
+            if size_bytes < 0 or self.total_bytes > _MOST_BYTES:
+                raise self._problem("size_bytes", "is negative, or with those before it more than can be counted")
             self.count += 1
         return full
 
@@ -95,14 +92,21 @@ class PairCutter:
 
     def _below(self, path: bytes, prefix: bytes, field: str) -> bytes:
         """Returns a path's part below a root."""
+        if len(path) > PATH_BYTES:
+            raise self._problem(field, f"is longer than {PATH_BYTES} bytes")
         if path[:1] == b"/":
             if not path.startswith(prefix):
                 shown = prefix.decode("utf-8", "backslashreplace")
                 raise self._problem(field, f"is absolute and does not lie in {shown}")
             path = path[len(prefix) :]
-        if _UNFIT.search(path) is not None:
+        parts = path.split(b"/")
+        if b"" in parts or b".." in parts or b"." in parts or b"\0" in path:
             raise self._problem(field, "write the path without NUL, and without empty parts, '.' and '..'")
         return path
+
+    def _check_moves(self, name: bytes, arrival: bytes) -> None:
+        if self._source_prefix + name == self._destination_prefix + arrival:
+            raise self._problem("destination_path", "is the source itself; choose another place")
 
     def _problem(self, field: str, problem: str) -> InvalidFields:
         return InvalidFields(FieldProblem(f"pairs[{self.count}].{field}", problem))

@@ -368,6 +368,11 @@ class WatchFeed(Generic[M]):
         shelf, round_number = self._list.brief if brief else self._list.whole, self._round_number
         for view in await self._database.read(watching.views, of, self.here(), brief=brief):
             job_id = view.row.id
+            try:
+                message = self._showing.message(view, brief=brief)
+            except Exception:  # noqa: BLE001  # logged whole; one job must not end the watching of all others
+                logger().exception("job_not_shown", job=view.row.uid)
+                continue
             watchers = self._list.watchers(job_id, brief=brief)
-            if watchers and shelf.put(job_id, self._showing.message(view, brief=brief), round_number):
+            if watchers and shelf.put(job_id, message, round_number):
                 self._tell(watchers, job_id)

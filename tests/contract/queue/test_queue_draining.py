@@ -103,6 +103,7 @@ async def test_the_replica_at_which_a_worker_is_reads_that_it_shall_drain(queue:
     assert [row.draining for row in await listed(queue)] == [False, True]
 
 
+@pytest.mark.row("W1")
 async def test_a_worker_that_came_elsewhere_before_it_was_told_is_told_there(queue: QueueCase) -> None:
     other = await another_replica(queue)
     await write(queue, W1)

@@ -133,9 +133,7 @@ async def test_no_table_of_tasks_is_read_from_end_to_end(queue: QueueCase) -> No
     found = await queue.database.write(plans)
     assert len(found) >= 2
     for plan in found:
-        assert "Seq Scan on task" not in plan, plan
-        assert "SCAN task'" not in plan, plan
-        assert "task_" in plan or "task" not in plan, plan
+        assert "task_delayed" in plan or "task" not in plan, plan
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -127,6 +127,9 @@ class FakeFileService(file_service_pb2_grpc.FileServiceServicer):
         yield file_service_pb2.ListDirectoryResponse(last=True, failure=missing)
 
 
+_CANCELLED = (messages.JOB_STATE_CANCELLED, messages.JOB_STATE_CANCELLING)
+
+
 class FakeJobService(job_service_pb2_grpc.JobServiceServicer):
     """Jobs."""
 
@@ -164,6 +167,47 @@ class FakeJobService(job_service_pb2_grpc.JobServiceServicer):
         job = self._job(request.name, context)
         job.state = messages.JOB_STATE_CANCELLED
         return job
+
+    def PauseJob(self, request: messages.PauseJobRequest, context: grpc.ServicerContext) -> messages.Job:
+        return self._moved(request.name, context, messages.JOB_STATE_PAUSED)
+
+    def ResumeJob(self, request: messages.ResumeJobRequest, context: grpc.ServicerContext) -> messages.Job:
+        return self._moved(request.name, context, messages.JOB_STATE_RUNNING)
+
+    def RetryJob(self, request: messages.RetryJobRequest, context: grpc.ServicerContext) -> messages.Job:
+        job = self._job(request.name, context)
+        if job.state not in (messages.JOB_STATE_FAILED, messages.JOB_STATE_PARTIALLY_FAILED, *_CANCELLED):
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "NOTHING_TO_RETRY")
+        job.state = messages.JOB_STATE_QUEUED
+        return job
+
+    def _moved(self, name: str, context: grpc.ServicerContext, state: messages.JobState.ValueType) -> messages.Job:
+        job = self._job(name, context)
+        if job.state in (messages.JOB_STATE_SUCCEEDED, *_CANCELLED):
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED")
+        job.state = state
+        return job
+
+    def UpdateJob(self, request: messages.UpdateJobRequest, context: grpc.ServicerContext) -> messages.Job:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND")
+
+    def BatchCreateJobs(
+        self, request: messages.BatchCreateJobsRequest, context: grpc.ServicerContext
+    ) -> messages.BatchCreateJobsResponse:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND")
+
+    def CreateJobFromPairs(
+        self, request_iterator: Iterator[messages.CreateJobFromPairsRequest], context: grpc.ServicerContext
+    ) -> messages.Job:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND")
+
+    def GetAttempt(self, request: messages.GetAttemptRequest, context: grpc.ServicerContext) -> messages.Attempt:
+        refuse(context, grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
+
+    def ListJobFiles(
+        self, request: messages.ListJobFilesRequest, context: grpc.ServicerContext
+    ) -> messages.ListJobFilesResponse:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND")
 
     def WatchJob(
         self, request: messages.WatchJobRequest, context: grpc.ServicerContext

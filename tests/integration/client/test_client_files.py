@@ -381,7 +381,7 @@ def test_mkdir_and_mv_are_silent_when_done_and_tell_when_not(signed_in: Wherry, 
     assert (again.status, "It exists already. [SOURCE_EXISTS]" in again.out) == (1, True)
 
 
-@pytest.mark.row("C4", missing="job pause, resume, retry, logs, receipt")
+@pytest.mark.row("C4", missing="job logs, receipt")
 def test_jobs_are_listed_newest_first_through_all_pages_and_shown_and_cancelled(
     signed_in: Wherry, centre: FakeCentre
 ) -> None:
@@ -397,7 +397,18 @@ def test_jobs_are_listed_newest_first_through_all_pages_and_shown_and_cancelled(
     assert signed_in("job", "show", "no/job").status == 2
 
 
-@pytest.mark.row("C4", missing="job pause, resume, retry, logs, receipt")
+@pytest.mark.row("C4", missing="job logs, receipt")
+def test_a_job_is_paused_resumed_and_after_its_failure_retried(signed_in: Wherry, centre: FakeCentre) -> None:
+    signed_in("cp", "--no-wait", "site-a:notes.txt", "site-b:x")
+    assert signed_in("job", "pause", "1").out == "Job 1: paused.\n"
+    assert signed_in("job", "resume", "1").out == "Job 1: running.\n"
+    refused = signed_in("job", "retry", "1")
+    assert refused.status == 1
+    centre.queue.last_job().state = messages.JOB_STATE_PARTIALLY_FAILED
+    assert '"JOB_STATE_QUEUED"' in signed_in("job", "retry", "1", "--json").out
+
+
+@pytest.mark.row("C4", missing="job logs, receipt")
 def test_job_watch_in_json_writes_a_line_at_each_change(signed_in: Wherry, centre: FakeCentre) -> None:
     signed_in("cp", "--no-wait", "site-a:notes.txt", "site-b:x")
     lines = signed_in("job", "watch", "1", "--json").out.splitlines()

@@ -106,6 +106,7 @@ async def overheard(url: str) -> AsyncIterator[list[str]]:
                 await listening
 
 
+@pytest.mark.row("W1")
 async def test_what_one_replica_says_all_hear_once(replica: Callable[[], Replica]) -> None:
     async with replica().running() as one, replica().running() as two:
         one.bulletin.say(Topic.BEGUN, [("users/jürgen@example.org", 7)])
@@ -145,6 +146,7 @@ async def test_nothing_is_said_of_no_jobs(replica: Callable[[], Replica], postgr
         assert [json.loads(notice)[1] for notice in notices] == ["ready"]
 
 
+@pytest.mark.row("W1")
 async def test_a_lost_connection_is_made_again_and_those_who_wait_are_told_that_they_may_have_missed_something(
     replica: Callable[[], Replica], postgres_url: str
 ) -> None:
@@ -157,6 +159,18 @@ async def test_a_lost_connection_is_made_again_and_those_who_wait_are_told_that_
         await until(lambda: one.gaps == 2 and two.gaps > gaps)
         one.bulletin.say(Topic.JOBS, [3])
         await until(lambda: 3 in two.items(Topic.JOBS))
+
+
+@pytest.mark.row("W1")
+async def test_what_could_not_be_sent_is_sent_again(replica: Callable[[], Replica], postgres_url: str) -> None:
+    async with replica().running() as one, replica().running() as two:
+        one.bulletin.say(Topic.HELD, [1])
+        await until(lambda: two.items(Topic.HELD) == [1])
+        cut(postgres_url, "select pg_notify%")  # those who listen go on to
+        one.bulletin.say(Topic.HELD, [2])
+        one.bulletin.say(Topic.READY)
+        await until(lambda: two.items(Topic.HELD) == [1, 2] and (Topic.READY, []) in two.heard)
+        assert two.gaps == 1
 
 
 async def test_what_is_said_while_the_server_is_away_is_told_when_it_is_back(

@@ -267,7 +267,6 @@ async def test_what_happens_at_another_replica_is_seen(
 
 
 @pytest.mark.row("J5", missing="ETA")
-@pytest.mark.row("W1", missing="limits")
 async def test_what_happens_at_another_replica_is_told_within_a_second(
     pki: TestPki, fresh_postgres: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

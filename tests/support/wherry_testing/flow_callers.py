@@ -98,9 +98,7 @@ def copy_of(source: str, destination: str) -> pb.Job:
 
 def copy_between(folders: Folders, name: str = "data") -> pb.Job:
     """A recursive copy of a real folder, to `name` in the other one."""
-    source = f"{folders.source_site.root_path('alice')}/{folders.source.name}"
-    destination = f"{folders.destination_site.root_path('bob')}/{folders.destination.name}/{name}"
-    return copy_of(source, destination)
+    return copy_of(folders.source.name, f"{folders.destination.name}/{name}")
 
 
 def removal_of(path: str, site: str = "site-a") -> pb.Job:

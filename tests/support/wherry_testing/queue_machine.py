@@ -9,12 +9,12 @@ import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy.engine import Engine
 from wherry_chassis.sql import database_now_ms
 from wherry_queue.jobs import Found, JobEnded, JobNotEnded, LeaseLost, NewTask, NothingToRetry
@@ -30,6 +30,8 @@ from wherry_testing.queue_books import assert_counters
 from wherry_testing.queue_cases import POLICY, chunk_task, copy_job, failed, files
 from wherry_testing.queue_model import REOPENED, Model, ModelJob, ModelTask, row_of
 
+T = TypeVar("T", bound=Callable[..., Any])
+
 _USERS = ("users/a", "users/b")
 _SITES = ("sites/a", "sites/b")
 _LINKS = (("sites/a", "sites/b"), ("sites/b", "sites/a"), ("sites/a", "sites/a"))
@@ -43,6 +45,15 @@ _FILES = 3
 _BATCHES = (b"a", b"b", b"c")
 """The cursors of a walk: so many batches does each directory give."""
 _BANS = (Hold.USER_BANNED, Hold.SOURCE_BANNED, Hold.DESTINATION_BANNED)
+
+
+_SUBMISSION: dict[str, st.SearchStrategy[Any]] = {
+    "user": st.sampled_from(_USERS),
+    "link": st.sampled_from(_LINKS),
+    "kind": st.sampled_from(["chunks", "chunks", "walk", "removal", "directory", "listing"]),
+    "count": st.integers(1, 4),
+    "priority": st.sampled_from([0, 5, 9]),
+}
 
 
 @dataclass
@@ -80,8 +91,25 @@ def batch(holding: Holding, after: bytes) -> Found:
     )
 
 
+_CALLS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
+
+
+def act(weight: int, **values: st.SearchStrategy[Any]) -> Callable[[T], T]:
+    """Makes a method something that may happen, so much more often than others.
+
+    They are not rules of their own: of many, hypothesis leaves out most in each example, and without somebody who
+    leases there is nothing to see.
+    """
+
+    def note(method: T) -> T:
+        _CALLS.extend([st.tuples(st.just(method.__name__), st.fixed_dictionaries(values))] * weight)
+        return method
+
+    return note
+
+
 class QueueMachine(RuleBasedStateMachine):
-    """The rules; `engine` is set by whoever runs it."""
+    """What may happen; `engine` is set by whoever runs it."""
 
     engine: Engine
 
@@ -102,15 +130,21 @@ class QueueMachine(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             return work(connection, *args, **values)
 
+    @initialize(several=st.lists(st.fixed_dictionaries(_SUBMISSION), min_size=2, max_size=4))
+    def begin(self, several: list[dict[str, Any]]) -> None:
+        """Some work is there already."""
+        for values in several:
+            self.submit(**values)
+
+    @rule(call=st.deferred(lambda: st.one_of(_CALLS)))
+    def step(self, call: tuple[str, dict[str, Any]]) -> None:
+        """One thing happens."""
+        name, values = call
+        getattr(self, name)(**values)
+
     # --- owners -----------------------------------------------------------------------------------------------------
 
-    @rule(
-        user=st.sampled_from(_USERS),
-        link=st.sampled_from(_LINKS),
-        kind=st.sampled_from(["chunks", "chunks", "walk", "removal", "directory", "listing"]),
-        count=st.integers(1, 4),
-        priority=st.sampled_from([0, 5, 9]),
-    )
+    @act(3, **_SUBMISSION)
     def submit(self, user: str, link: tuple[str, str], kind: str, count: int, priority: int) -> None:
         """A user asks for something."""
         tasks = {
@@ -136,36 +170,36 @@ class QueueMachine(RuleBasedStateMachine):
         total = sum(task.entry_count for task in tasks)
         self.model.jobs[job_id] = ModelJob(job_id, uid, user, *link, work_class, priority, total)
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(pick=st.integers(0, 99), act=st.sampled_from(["pause", "pause", "resume", "cancel", "priority"]))
-    def change(self, pick: int, act: str) -> None:
+    @act(3, pick=st.integers(0, 99), what=st.sampled_from(["pause", "pause", "resume", "cancel", "priority"]))
+    def change(self, pick: int, what: str) -> None:
         """An owner pauses, resumes or cancels a job, or gives it another priority."""
-        job = self.one_job(pick)
+        if (job := self.one_job(pick)) is None:
+            return
         is_open = job.job_id in self.open_jobs()
-        if act == "cancel":
+        if what == "cancel":
             self.do(control.cancel, job.user, job.uid)
             if is_open:
                 job.hold |= Hold.CANCELLED
             return
         if job.work_class is not WorkClass.BULK:
             return
-        arguments = (job.user, job.uid) + ((pick % 10,) if act == "priority" else ())
-        work = {"pause": control.pause, "resume": control.resume, "priority": control.set_priority}[act]
+        arguments = (job.user, job.uid) + ((pick % 10,) if what == "priority" else ())
+        work = {"pause": control.pause, "resume": control.resume, "priority": control.set_priority}[what]
         if not is_open or job.hold & Hold.CANCELLED:
             with pytest.raises(JobEnded):
                 self.do(work, *arguments)
             return
         self.do(work, *arguments)
-        if act == "priority":
+        if what == "priority":
             job.priority = pick % 10
         else:
-            job.hold = job.hold | Hold.PAUSED if act == "pause" else job.hold & ~Hold.PAUSED
+            job.hold = job.hold | Hold.PAUSED if what == "pause" else job.hold & ~Hold.PAUSED
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(pick=st.integers(0, 99))
+    @act(2, pick=st.integers(0, 99))
     def retry(self, pick: int) -> None:
         """An owner has what failed done again."""
-        job = self.one_job(pick)
+        if (job := self.one_job(pick)) is None:
+            return
         if job.work_class is not WorkClass.BULK:
             return
         if job.job_id in self.open_jobs():
@@ -188,7 +222,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
-    @rule(
+    @act(
+        6,
         which=st.integers(0, 1),
         want=st.integers(1, 6),
         interactive=st.sampled_from([False, False, False, True]),
@@ -225,18 +260,18 @@ class QueueMachine(RuleBasedStateMachine):
         self.held += made
         return made
 
-    @precondition(lambda self: self.not_given)
-    @rule()
+    @act(1)
     def take_back_what_was_not_given(self) -> None:
         """A replica finds leases of its own that nobody has."""
         for replica, task in self.not_given:
             self.take_back(replica, [(task.task_id, task.fence)], given=False)
         self.not_given.clear()
 
-    @precondition(lambda self: self.held)
-    @rule(pick=st.integers(0, 99), again=st.booleans(), stranger=st.sampled_from([False, False, False, True]))
+    @act(4, pick=st.integers(0, 99), again=st.booleans(), stranger=st.sampled_from([False, False, False, True]))
     def report(self, pick: int, again: bool, stranger: bool) -> None:
         """A walk finds something, or says again what it found last; perhaps it is one that has lost its lease."""
+        if not self.held:
+            return
         holding = self.held[pick % len(self.held)]
         if holding.task.kind not in WALKS:
             return
@@ -263,8 +298,8 @@ class QueueMachine(RuleBasedStateMachine):
             known.cursor = found.cursor
             known.job.files += sum(chunk.entry_count for chunk in found.chunks) + len(found.failures)
 
-    @precondition(lambda self: self.held)
-    @rule(
+    @act(
+        7,
         pick=st.integers(0, 99),
         outcome=st.sampled_from([Outcome.COMPLETED, Outcome.COMPLETED, *Outcome]),
         done=st.sets(st.integers(0, _FILES - 1)),
@@ -280,6 +315,8 @@ class QueueMachine(RuleBasedStateMachine):
         keep: bool, stranger: bool, crash: bool,
     ) -> None:  # fmt: skip
         """A worker says how it went; with `keep` its word is sent twice, with `crash` what it opens is left closed."""
+        if not self.held:
+            return
         holding = self.held[pick % len(self.held)]
         if not stranger:
             self.held.remove(holding)
@@ -328,18 +365,18 @@ class QueueMachine(RuleBasedStateMachine):
             self.do(lanes.open_next_phase, job_id)
         return stands
 
-    @precondition(lambda self: self.past)
-    @rule(pick=st.integers(0, 99))
+    @act(1, pick=st.integers(0, 99))
     def repeat(self, pick: int) -> None:
         """An answer was lost and the worker repeats its word."""
-        self.send(self.past[pick % len(self.past)])
+        if self.past:
+            self.send(self.past[pick % len(self.past)])
 
-    @precondition(lambda self: self.held)
-    @rule(pick=st.integers(0, 99))
+    @act(1, pick=st.integers(0, 99))
     def lapse(self, pick: int) -> None:
         """A worker falls silent; its word may still come."""
-        holding = self.held[pick % len(self.held)]
-        self.take_back(holding.replica, [holding.ref], given=True)
+        if self.held:
+            holding = self.held[pick % len(self.held)]
+            self.take_back(holding.replica, [holding.ref], given=True)
 
     def take_back(self, replica: int, refs: Sequence[tuple[int, int]], *, given: bool) -> None:
         """Takes leases back; those that another replica has, or that have ended, must stay as they are."""
@@ -356,11 +393,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- replicas ---------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, 1), worker=st.sampled_from(_THUMBPRINTS), bring=st.integers(1, 4))
+    @act(2, which=st.integers(0, 1), worker=st.sampled_from(_THUMBPRINTS), bring=st.integers(1, 4))
     def adopt(self, which: int, worker: str, bring: int) -> None:
         """A worker comes to another replica and brings along what it holds."""
-        mine = [holding for holding in self.held if holding.thumbprint == worker][:bring]
+        mine = [holding for holding in self.held if holding.thumbprint == worker][-bring:]
         stand = []
         for holding in mine:
             known = self.model.tasks.get(holding.task.task_id)
@@ -372,17 +408,18 @@ class QueueMachine(RuleBasedStateMachine):
         for holding, known in stand:
             holding.replica = known.replica = replica
 
-    @rule(which=st.integers(0, 1))
+    @act(1, which=st.integers(0, 1))
     def die(self, which: int) -> None:
         """A replica says nothing any more."""
         self.dead.add(which)
         gone = sa.update(Replica).where(Replica.id == self.replicas[which]).values(until_ms=1)
         self.do(lambda c: c.execute(gone).rowcount)
 
-    @precondition(lambda self: self.dead)
-    @rule(comes_back=st.booleans())
+    @act(1, comes_back=st.booleans())
     def end_of_death(self, comes_back: bool) -> None:
         """A silent replica comes back, or is reaped and another takes its place."""
+        if not self.dead:
+            return
         which = min(self.dead)
         if not comes_back:
             self.reap()
@@ -396,7 +433,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.take_back(dead, self.do(leases.running_on, dead), given=True)
             self.do(replicas.forget_replica, dead)
 
-    @rule()
+    @act(1)
     def sweep(self) -> None:
         """A replica repairs what a crash has left."""
         for job_id in self.do(control.half_cancelled):
@@ -404,12 +441,12 @@ class QueueMachine(RuleBasedStateMachine):
         for job_id in self.do(lanes.stalled_jobs):
             assert self.do(lanes.open_next_phase, job_id)
 
-    @rule()
+    @act(3)
     def release(self) -> None:
         """Some seconds pass: what rests is looked at again."""
         self.do(lambda c: lanes.release_delayed(c, database_now_ms(c) + 10_000))
 
-    @rule()
+    @act(1)
     def forget_what_is_old(self) -> None:
         """Time passes: what has ended is deleted, and nothing else."""
         open_jobs = self.open_jobs()
@@ -426,7 +463,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- sites and operators ----------------------------------------------------------------------------------------
 
-    @rule(
+    @act(
+        2,
         user=st.sampled_from(_USERS),
         site=st.sampled_from(_SITES),
         lasts_ms=st.sampled_from([0, 0, _SHORT_MS, _HOUR_MS, 2 * _HOUR_MS]),
@@ -446,7 +484,7 @@ class QueueMachine(RuleBasedStateMachine):
         if self.known(User, user) and self.known(Site, site):
             self.model.learn(user, site, until_ms, open_jobs)
 
-    @rule(user=st.sampled_from(_USERS), site=st.sampled_from(_SITES), noticed=st.booleans())
+    @act(1, user=st.sampled_from(_USERS), site=st.sampled_from(_SITES), noticed=st.booleans())
     def run_out(self, user: str, site: str, noticed: bool) -> None:
         """A session ends by the clock; with `noticed` unset the sweep comes later."""
         if self.model.sessions.get((user, site)):
@@ -468,20 +506,21 @@ class QueueMachine(RuleBasedStateMachine):
             if 0 < until_ms <= now_ms:
                 self.model.learn(user, site, 0, open_jobs)
 
-    @rule(link=st.integers(1, 3), rate=st.sampled_from([None, 1e-4, 1e9]))
+    @act(1, link=st.integers(1, 3), rate=st.sampled_from([None, 1e-4, 1e9]))
     def measure(self, link: int, rate: float | None) -> None:
         """A link is found to be so fast that everything fits into a session, or so slow that nothing does."""
         self.do(lambda c: c.execute(sa.update(Link).where(Link.id == link).values(bytes_per_second=rate)).rowcount)
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(
+    @act(
+        3,
         pick=st.integers(0, 99),
         kind=st.sampled_from(list(Kind)),
         cap=st.sampled_from([None, -1, 0, 1, 2, 3]),
     )
     def limit(self, pick: int, kind: Kind, cap: int | None) -> None:
         """An operator sets a limit, or takes one away."""
-        job = self.one_job(pick)
+        if (job := self.one_job(pick)) is None:
+            return
         names = {Kind.USER: job.user, Kind.SITE_OUT: job.source, Kind.SITE_IN: job.destination}
         self.set_limit(kind, names.get(kind, f"{job.source} {job.destination}"), cap)
 
@@ -492,11 +531,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.do(limits.set_cap, kind, key[1], cap, self.model.defaults)
         self.model.caps[kind, name] = cap
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(pick=st.integers(0, 99), bit=st.sampled_from(_BANS), lifted=st.booleans())
+    @act(1, pick=st.integers(0, 99), bit=st.sampled_from(_BANS), lifted=st.booleans())
     def ban(self, pick: int, bit: Hold, lifted: bool) -> None:
         """An operator bans whom or what a job is about, or lifts it."""
-        job = self.one_job(pick)
+        if (job := self.one_job(pick)) is None:
+            return
         if job.job_id in self.open_jobs():
             self.do(lanes.set_hold, [job.job_id], **{"remove" if lifted else "add": bit})
             job.hold = job.hold & ~bit if lifted else job.hold | bit
@@ -572,8 +611,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- looks ------------------------------------------------------------------------------------------------------
 
-    def one_job(self, pick: int) -> ModelJob:
-        """Returns one of the jobs."""
+    def one_job(self, pick: int) -> ModelJob | None:
+        """Returns one of the jobs, where there are any."""
+        if not self.model.jobs:
+            return None
         return self.model.jobs[sorted(self.model.jobs)[pick % len(self.model.jobs)]]
 
     def open_jobs(self) -> set[int]:

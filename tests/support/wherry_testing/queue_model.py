@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Job, Link, Site, Task, User
-from wherry_queue.sign_ins import LEAST_REST_MS
+from wherry_queue.sign_ins import LEAST_REST_MS, fits
 from wherry_queue.states import CHUNKS, FINISHED, Hold, JobState, TaskState, WorkClass, job_state
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import Defaults, Key, Kind, effective
 
+_RATE: Any = Link.__table__.c.bytes_per_second
 REOPENED = Hold.CANCELLED | Hold.PAUSED | Hold.SIGN_IN
 """What a retry takes away."""
 
@@ -107,14 +108,17 @@ class Model:
                 self.jobs[row.job_id].hold |= Hold.TOO_SHORT
 
     def _check_sessions(self, connection: Connection, task: LeasedTask, job: ModelJob, now_ms: int) -> None:
-        ends = [self.sessions[job.user, site] for site in {job.source, job.destination} if (job.user, site) in self.sessions]
-        if not ends:
+        if (until_ms := min(self._ends(job), default=None)) is None:
             return
-        until_ms = min(ends)
         assert until_ms > now_ms, f"task {task.task_id} was leased though its user is signed out"
         if until_ms - now_ms < LEAST_REST_MS:
             refused = connection.execute(sa.select(Task.refused_until_ms).where(Task.id == task.task_id)).scalar_one()
             assert refused >= until_ms, f"task {task.task_id} cannot end within its user's session"
+
+    def _ends(self, job: ModelJob) -> list[int]:
+        """Returns when the sessions end that a job needs, those of which anything is known."""
+        needed = {(job.user, job.source), (job.user, job.destination)}
+        return [self.sessions[one] for one in needed if one in self.sessions]
 
     def limited(self) -> Iterator[tuple[Kind, str, int]]:
         """Returns what is limited now, and to how much."""
@@ -149,13 +153,20 @@ class Model:
         for kind, name, cap in self.limited():
             if running[kind, name] >= cap:
                 full.add((kind, name))
-        ready = sa.select(Task.id, Task.job_id).where(Task.state == TaskState.READY)
+        ready = (
+            sa.select(Task.id, Task.job_id, Task.total_bytes, Task.bytes_done, Task.refused_until_ms, _RATE)
+            .join(Job, Job.id == Task.job_id)
+            .join(Link, Link.id == Job.link_id)
+            .where(Task.state == TaskState.READY)
+        )
         for row in connection.execute(ready):
             job = self.jobs[row.job_id]
             if job.work_class is not work_class or job.hold & ~Hold.TOO_SHORT:
                 continue
             limited = work_class is WorkClass.BULK and not full.isdisjoint(_ends(job))
-            assert limited, f"task {row.id} of job {row.job_id} is ready, nothing holds it at {now_ms}, and it stays"
+            rest_bytes, until_ms = row.total_bytes - row.bytes_done, min(self._ends(job), default=None)
+            may = fits(rest_bytes, row.bytes_per_second, until_ms, now_ms, row.refused_until_ms)
+            assert limited or not may, f"task {row.id} of job {row.job_id} is ready, nothing holds it, and it stays"
 
     def check(self, connection: Connection) -> None:
         """Asserts that the database says of jobs and tasks what it must."""

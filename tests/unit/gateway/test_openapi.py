@@ -97,7 +97,8 @@ def test_a_path_parameter_has_its_part_of_the_whole_names_pattern(made: dict[str
 
 def test_what_is_neither_in_the_path_nor_in_the_body_stands_in_the_query(made: dict[str, Any]) -> None:
     assert list(parameters(made, "ListDirectory", "query")) == ["location.path", "location.rawPath"]
-    assert list(parameters(made, "ListJobs", "query")) == ["pageSize", "pageToken"]
+    assert list(parameters(made, "ListSiteSessions", "query")) == []
+    assert list(parameters(made, "ListTasks", "query")) == ["pageSize", "pageToken", "states"]
     assert list(parameters(made, "CreateJob", "query")) == ["requestId"]
     assert list(parameters(made, "DeleteSite", "query")) == ["etag"]
     assert parameters(made, "CreateSite", "query")["siteId"]["required"] is True

@@ -120,5 +120,12 @@ def test_a_file_is_not_copied_onto_itself() -> None:
     assert Cut(b"/x", b"/x", same_site=False).of((b"a", b"", 1))
 
 
+def test_what_is_too_long_or_negative_is_refused() -> None:
+    assert problem_of([(b"a" * 4097, b"", 1)])[0] == "pairs[0].source_path"
+    assert problem_of([(b"a", b"a" * 4097, 1)])[0] == "pairs[0].destination_path"
+    assert problem_of([(b"a", b"", -1)])[0] == "pairs[0].size_bytes"
+    assert Cut().of((b"a" * 4096, b"", 0))
+
+
 def test_more_bytes_than_can_be_counted_are_refused() -> None:
     assert problem_of([(b"a", b"", 1 << 61), (b"b", b"", 1 << 61), (b"c", b"", 1)])[0] == "pairs[2].size_bytes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import zstandard
 from google.protobuf.message import DecodeError
@@ -17,13 +17,23 @@ class Unreadable(Exception):
     """A payload is not what the contract says."""
 
 
-def pack(files: Sequence[tuple[bytes, bytes, int]]) -> bytes:
-    """Packs (name, name at the destination or nothing if it is the same, size in bytes) into a chunk's payload."""
-    entry = pb.ChunkEntry
-    message = pb.ChunkEntries(
-        entries=[entry(name=name, destination_name=other, size_bytes=size_bytes) for name, other, size_bytes in files]
-    )
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(message.SerializeToString())
+def packer() -> Callable[[Sequence[tuple[bytes, bytes, int]]], bytes]:
+    """Returns a function that packs files, as (name, name at the destination or nothing if it is the same, size in
+    bytes), into a chunk's payload. One thread at a time may use it."""
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+
+    def pack(files: Sequence[tuple[bytes, bytes, int]]) -> bytes:
+        message = pb.ChunkEntries()
+        add = message.entries.add
+        for name, arrival, size_bytes in files:
+            entry = add()  # and not with arguments: that takes three times as long
+            entry.name = name
+            entry.size_bytes = size_bytes
+            if arrival:
+                entry.destination_name = arrival
+        return compressor.compress(message.SerializeToString())
+
+    return pack
 
 
 def entries(payload: bytes) -> Sequence[pb.ChunkEntry]:

@@ -15,7 +15,7 @@ from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.dispatching import Dispatcher
 from wherry_queue.job_files import FileState
 from wherry_queue.servicer import messages
-from wherry_queue.servicer.chunk_payloads import pack
+from wherry_queue.servicer.chunk_payloads import packer
 from wherry_queue.servicer.creation import new_job, new_jobs, sessions_of, sites_of
 from wherry_queue.servicer.file_messages import file_page_message
 from wherry_queue.servicer.pairs import copy_of_pairs
@@ -114,7 +114,7 @@ class JobServicer(WatchServicer):
         sites = await sites_of(names, user, self._directory)
         # First, so that what is known of the sessions is as new as this answer: what has ended would hold the job.
         self._dispatcher.signed(await self._database.write(sign_ins.learn, user, sessions_of(sites, names)))
-        job_id = await self._database.write(retrying.retry, user, uid, pack)
+        job_id = await self._database.write(retrying.retry, user, uid, packer())
         self._dispatcher.held([job_id])
         self._begun(user, [job_id])
         return await self._view(user, uid)

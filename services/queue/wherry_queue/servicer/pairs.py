@@ -16,7 +16,7 @@ from wherry_chassis.sql import Database
 from wherry_queue.jobs import Chunk, NewJob
 from wherry_queue.pairs import PairCutter
 from wherry_queue.paths import absolute
-from wherry_queue.servicer.chunk_payloads import pack
+from wherry_queue.servicer.chunk_payloads import packer
 from wherry_queue.servicer.creation import DEFAULT_PRIORITY, sessions_of, sites_of
 from wherry_queue.servicer.messages import location_path, raw, shown
 from wherry_queue.site_directory import SiteDirectory
@@ -96,7 +96,7 @@ class _Upload:
             overwrite=asked.overwrite or pb.OVERWRITE_POLICY_NEVER,
             sessions=sessions_of(sites, ends),
         )
-        cutter = PairCutter(source, destination, pack, same_site=ends[0] == ends[1])
+        cutter = PairCutter(source, destination, packer(), same_site=ends[0] == ends[1])
         return cls(await database.write(staging.begin), new, cutter, asked, database)
 
     async def add(self, pairs: Sequence[pb.FilePair]) -> None:

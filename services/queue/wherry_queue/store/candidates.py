@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from wherry_queue.store.limits import Defaults, Kind, has_room
 _LEAST_LANES = 4
 _SPARE = 4
 """A user gets so many times their even part of the lanes: the others may have less to do than that."""
+
+_BLOCKED = 100
+"""So many users behind limits are looked at in one lease."""
 
 _LANE: Any = Lane.__table__
 _USER: Any = User.__table__
@@ -53,13 +56,18 @@ class Candidate:
     destination_until_ms: int | None
 
 
-def candidates(connection: Connection, work_class: WorkClass, want: int, defaults: Defaults) -> list[Candidate]:
+def candidates(
+    connection: Connection, work_class: WorkClass, want: int, defaults: Defaults, without: Collection[int] = ()
+) -> list[Candidate]:
     """Locks and returns lanes out of which `want` tasks can be leased fairly; others' locked ones are passed over.
 
     Users first, by their virtual time, and only those with a lane that may go; then some lanes of each. Lanes in the
     order of their users alone would give a user with many lanes the whole of a lease.
+
+    Args:
+        without: lanes that have been looked at in vain.
     """
-    users = _users(connection, work_class, want, defaults)
+    users = _users(connection, work_class, want, defaults, without)
     if not users:
         return []
     each = min(want, max(_LEAST_LANES, -(-_SPARE * want // len(users))))
@@ -67,40 +75,48 @@ def candidates(connection: Connection, work_class: WorkClass, want: int, default
         some = sa.select(_USER.c.id, _USER.c.vtime, _USER.c.weight).where(_USER.c.id.in_(users)).subquery("some")
         # A locking clause does not reach into a lateral's outer joins: sign-ins are joined outside.
         of_user = (
-            _lanes(work_class, defaults)
+            _lanes(work_class, defaults, without)
             .where(_LANE.c.user_id == some.c.id)
             .order_by(_LANE.c.rank, _LANE.c.id)
             .limit(each)
-            .with_for_update(of=_LANE, skip_locked=True)
+            .with_for_update(of=_LANE, skip_locked=True, key_share=True)
             .lateral("of_user")
         )
         rows: Sequence[Any] = connection.execute(
             _with_sign_ins(sa.select(of_user, some.c.vtime, some.c.weight), some.join(of_user, sa.true()), of_user)
         ).all()
     else:
-        rows = [row for user_id in users for row in _of_user(connection, user_id, work_class, each, defaults)]
+        lanes = _lanes(work_class, defaults, without)
+        rows = [row for user_id in users for row in _of_user(connection, user_id, lanes, each)]
     return [Candidate(**row._mapping) for row in rows]
 
 
-def _of_user(
-    connection: Connection, user_id: int, work_class: WorkClass, each: int, defaults: Defaults
-) -> Sequence[Any]:
-    of_user = (
-        _lanes(work_class, defaults)
-        .where(_LANE.c.user_id == user_id)
-        .order_by(_LANE.c.rank, _LANE.c.id)
-        .limit(each)
-        .subquery("of_user")
+def blocked_users(connection: Connection, work_class: WorkClass, below: float, defaults: Defaults) -> Sequence[int]:
+    """Locks and returns users of a virtual time below another who have something to lease, all of it behind limits."""
+    may_go = _lanes(work_class, defaults).where(_LANE.c.user_id == _USER.c.id).exists()
+    query = (
+        sa.select(_USER.c.id)
+        .where(ACTIVE[work_class] > 0, _USER.c.vtime < below, sa.or_(~may_go, ~has_room(Kind.USER, _USER, defaults)))
+        .order_by(_USER.c.vtime, _USER.c.id)
+        .limit(_BLOCKED)
+        .with_for_update(key_share=True, skip_locked=True)
     )
+    return connection.execute(query).scalars().all()
+
+
+def _of_user(connection: Connection, user_id: int, lanes: sa.Select[Any], each: int) -> Sequence[Any]:
+    of_user = lanes.where(_LANE.c.user_id == user_id).order_by(_LANE.c.rank, _LANE.c.id).limit(each).subquery("of_user")
     some = of_user.join(_USER, _USER.c.id == of_user.c.user_id)
     return connection.execute(_with_sign_ins(sa.select(of_user, _USER.c.vtime, _USER.c.weight), some, of_user)).all()
 
 
-def _users(connection: Connection, work_class: WorkClass, want: int, defaults: Defaults) -> list[int]:
+def _users(
+    connection: Connection, work_class: WorkClass, want: int, defaults: Defaults, without: Collection[int]
+) -> list[int]:
     active = ACTIVE[work_class]
     query = (
         sa.select(_USER.c.id)
-        .where(active > 0, _lanes(work_class, defaults).where(_LANE.c.user_id == _USER.c.id).exists())
+        .where(active > 0, _lanes(work_class, defaults, without).where(_LANE.c.user_id == _USER.c.id).exists())
         .order_by(_USER.c.vtime, _USER.c.id)
         .limit(want)
     )
@@ -109,7 +125,7 @@ def _users(connection: Connection, work_class: WorkClass, want: int, defaults: D
     return list(connection.execute(query).scalars())
 
 
-def _lanes(work_class: WorkClass, defaults: Defaults) -> sa.Select[Any]:
+def _lanes(work_class: WorkClass, defaults: Defaults, without: Collection[int] = ()) -> sa.Select[Any]:
     """Returns the query for lanes that may go: not held, with something pending, and with room on their way."""
     query = (
         sa.select(
@@ -119,6 +135,8 @@ def _lanes(work_class: WorkClass, defaults: Defaults) -> sa.Select[Any]:
         .join(_LINK, _LINK.c.id == _LANE.c.link_id)
         .where(_LANE.c.work_class == work_class, _LANE.c.hold == 0, _LANE.c.pending > 0)
     )  # fmt: skip
+    if without:
+        query = query.where(_LANE.c.id.not_in(without))
     if work_class is not WorkClass.BULK:
         return query
     return (

@@ -25,7 +25,8 @@ _JOB: Any = Job.__table__
 _LOCK = (
     sa.select(_LANE.c.id, _LANE.c.job_id, _LANE.c.user_id, _LANE.c.work_class, _LANE.c.pending, _LANE.c.hold)
     .order_by(_LANE.c.id)
-    .with_for_update()
+    # No key changes: whoever inserts a row that refers to a lane need not wait, nor have the lane passed over.
+    .with_for_update(key_share=True)
 )
 _LOCK_LANES = _LOCK.where(_LANE.c.id.in_(sa.bindparam("ids", expanding=True)))
 _LOCK_OF_JOBS = _LOCK.where(_LANE.c.job_id.in_(sa.bindparam("ids", expanding=True)))
@@ -38,7 +39,11 @@ _ADD_PENDING = (
     )
 )
 _SET_HOLD = sa.update(_LANE).where(_LANE.c.id == sa.bindparam("lane")).values(hold=sa.bindparam("new_hold"))
-_HOLD_JOB = sa.update(_JOB).where(_JOB.c.id == sa.bindparam("job")).values(hold=sa.bindparam("new_hold"))
+_HOLD_JOB = (
+    sa.update(_JOB)
+    .where(_JOB.c.id == sa.bindparam("job"))
+    .values(hold=_JOB.c.hold.op("&")(sa.bindparam("kept")).op("|")(sa.bindparam("new_hold")))
+)
 _EMPTY = sa.update(_LANE).where(_LANE.c.id == sa.bindparam("lane")).values(pending=0)
 _MAKE_READY = (
     sa.update(_TASK)
@@ -50,6 +55,7 @@ _LANES_OF = sa.select(_TASK.c.lane_id).where(_TASK.c.id.in_(sa.bindparam("ids", 
 ACTIVE = {WorkClass.INTERACTIVE: _USER.c.active_interactive, WorkClass.BULK: _USER.c.active_bulk}
 """Where the lanes of a class with something to lease are counted, by user."""
 _LEAST = [sa.select(sa.func.min(_USER.c.vtime)).where(active > 0) for active in ACTIVE.values()]
+_GREATEST = sa.select(sa.func.max(_USER.c.vtime))
 
 
 def add_pending(connection: Connection, ready: Mapping[int, Sequence[int]]) -> None:
@@ -71,7 +77,7 @@ def add_pending(connection: Connection, ready: Mapping[int, Sequence[int]]) -> N
 def count_active(connection: Connection, lanes: Mapping[tuple[int, WorkClass], int]) -> None:
     """Counts lanes, by user and class, that have come to have something to lease, or (negative) no longer have.
 
-    A user who becomes active starts at the least virtual time of those who are: idle time is not saved up.
+    A user who becomes active starts at `starting_vtime` at least: idle time is not saved up.
     """
     by_user: dict[int, dict[WorkClass, int]] = {}
     for (user_id, work_class), more in lanes.items():
@@ -81,37 +87,59 @@ def count_active(connection: Connection, lanes: Mapping[tuple[int, WorkClass], i
         values: dict[str, Any] = {
             ACTIVE[work_class].name: ACTIVE[work_class] + more for work_class, more in changes.items()
         }
-        if max(changes.values()) > 0 and (least := least_vtime(connection)) is not None:
-            idle = sa.and_(*(active == 0 for active in ACTIVE.values()), _USER.c.vtime < least)
-            values["vtime"] = sa.case((idle, least), else_=_USER.c.vtime)
+        if max(changes.values()) > 0:
+            start = starting_vtime(connection)
+            idle = sa.and_(*(active == 0 for active in ACTIVE.values()), _USER.c.vtime < start)
+            values["vtime"] = sa.case((idle, start), else_=_USER.c.vtime)
         connection.execute(sa.update(_USER).where(_USER.c.id == user_id).values(values))
 
 
-def least_vtime(connection: Connection) -> float | None:
-    """Returns the least virtual time of the users who have something to lease; None: nobody has."""
-    found = [connection.execute(query).scalar_one() for query in _LEAST]
-    return min((vtime for vtime in found if vtime is not None), default=None)
+def starting_vtime(connection: Connection) -> float:
+    """Returns the virtual time at which a user begins who comes now: the least of those with something to lease.
+
+    Where nobody has any, it is the greatest of all. Else who has done much while nobody else was there would have to
+    wait, later, until everybody who has come since has done as much.
+    """
+    found = [vtime for query in _LEAST if (vtime := connection.execute(query).scalar_one()) is not None]
+    return float(min(found) if found else connection.execute(_GREATEST).scalar_one() or 0.0)
 
 
 def set_hold(
     connection: Connection, job_ids: Collection[int], *, add: Hold = Hold.NOTHING, remove: Hold = Hold.NOTHING
 ) -> list[int]:
-    """Holds jobs' lanes for a reason, or no longer for one; returns the jobs for which that changes something."""
+    """Holds jobs' lanes for a reason, or no longer for one; returns the jobs whose lanes that changes."""
+    return change_holds(connection, dict.fromkeys(job_ids, (add, remove)))
+
+
+def change_holds(connection: Connection, changes: Mapping[int, tuple[Hold, Hold]]) -> list[int]:
+    """Does the same for several reasons at once; returns the jobs whose lanes that changes.
+
+    All in one go, since whoever locks some users and then more lanes waits for one who has these lanes.
+
+    Args:
+        changes: what comes and what goes, by job. TOO_SHORT, which is of jobs alone, can only go.
+    """
     active: Counter[tuple[int, WorkClass]] = Counter()
-    changed: dict[int, int] = {}
-    updates: list[dict[str, int]] = []
-    for lane in _locked(connection, _LOCK_OF_JOBS, job_ids):
+    changed: set[int] = set()
+    of_lanes: list[dict[str, int]] = []
+    of_jobs: dict[int, dict[str, int]] = {}
+    for lane in _locked(connection, _LOCK_OF_JOBS, changes):
+        add, remove = changes[lane.job_id]
         hold = int((lane.hold | add) & ~remove)
+        kept = Hold.NOTHING if remove & Hold.TOO_SHORT else Hold.TOO_SHORT
+        if hold != lane.hold or not kept:
+            of_jobs[lane.job_id] = {"job": lane.job_id, "new_hold": hold, "kept": int(kept)}
         if hold == lane.hold:
             continue
-        updates.append({"lane": lane.id, "new_hold": hold})
-        changed[lane.job_id] = hold
+        of_lanes.append({"lane": lane.id, "new_hold": hold})
+        changed.add(lane.job_id)
         if lane.pending:
             active[lane.user_id, WorkClass(lane.work_class)] += (hold == 0) - (lane.hold == 0)
-    if updates:
-        connection.execute(_SET_HOLD, updates)
+    if of_lanes:
+        connection.execute(_SET_HOLD, of_lanes)
         count_active(connection, active)
-        connection.execute(_HOLD_JOB, [{"job": job, "new_hold": hold} for job, hold in sorted(changed.items())])
+    if of_jobs:
+        connection.execute(_HOLD_JOB, [values for _, values in sorted(of_jobs.items())])
     return sorted(changed)
 
 
@@ -127,9 +155,9 @@ def empty(connection: Connection, job_id: int, hold: Hold) -> None:
     count_active(connection, active)
 
 
-def lock(connection: Connection, job_id: int) -> Sequence[Any]:
-    """Locks a job's lanes, as everything does that changes which of its tasks are ready; returns them."""
-    return _locked(connection, _LOCK_OF_JOBS, [job_id])
+def lock(connection: Connection, *job_ids: int) -> Sequence[Any]:
+    """Locks jobs' lanes, as everything does that changes which of their tasks are ready; returns them."""
+    return _locked(connection, _LOCK_OF_JOBS, job_ids)
 
 
 def make_ready(connection: Connection, task_ids: Sequence[int], state: TaskState) -> int:

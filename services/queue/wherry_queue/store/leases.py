@@ -12,15 +12,14 @@ from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
 from wherry_queue import settling
-from wherry_queue.fairness import Choice, LaneQueue, UserShare, Waiting, pick, work
+from wherry_queue.fairness import WORK_PER_PRIORITY, Choice, LaneQueue, UserShare, pick
 from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
-from wherry_queue.sign_ins import fits
 from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass, stop_reason
 from wherry_queue.store import limits
-from wherry_queue.store.candidates import Candidate, candidates
+from wherry_queue.store.candidates import Candidate, blocked_users
 from wherry_queue.store.lanes import ACTIVE, make_ready
 from wherry_queue.store.limits import NO_LIMITS, Defaults
-from wherry_queue.store.putting_off import Unfit, put_off
+from wherry_queue.store.looking import Refused, correct_empty, look
 from wherry_queue.store.settlements import Change, apply_changes, running_tasks
 
 _TASK: Any = Task.__table__
@@ -42,6 +41,19 @@ _CHARGE = {
     .values({"vtime": _USER.c.vtime + sa.bindparam("charge"), active.name: active - sa.bindparam("ended")})
     for work_class, active in ACTIVE.items()
 }
+_JOB: Any = Job.__table__
+_BEGIN = (
+    sa.update(_JOB)
+    .where(_JOB.c.id == sa.bindparam("job"))
+    .values(
+        tasks_running=_JOB.c.tasks_running + sa.bindparam("more"),
+        hold=_JOB.c.hold.op("|")(sa.bindparam("reason")),
+        started_ms=sa.case(
+            (sa.bindparam("more", type_=sa.Integer()) > 0, sa.func.coalesce(_JOB.c.started_ms, sa.bindparam("now"))),
+            else_=_JOB.c.started_ms,
+        ),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +100,9 @@ def lease(
     A lease needs its replica's row, unexpired: without it nothing is leased.
     """
     now_ms = database_now_ms(connection)
-    until_ms = connection.execute(sa.select(Replica.until_ms).where(Replica.id == replica_id)).scalar_one_or_none()
-    if until_ms is None or until_ms < now_ms:
+    if (until_ms := _stands_until_ms(connection, replica_id)) is None or until_ms < now_ms:
         return []
-    lanes = candidates(connection, work_class, want, defaults)
-    if not lanes:
-        return []
-    waiting = _heads(connection, lanes, want, now_ms)
+    lanes, waiting, refused = look(connection, work_class, want, defaults, now_ms)
     limited = work_class is WorkClass.BULK
     keys = {lane.id: _limits_of(lane) if limited else () for lane in lanes if waiting.get(lane.id)}
     rooms = limits.rooms(connection, (key for of_lane in keys.values() for key in of_lane), defaults)
@@ -105,12 +113,19 @@ def lease(
     ]
     shares = {lane.user_id: UserShare(lane.user_id, lane.vtime, lane.weight) for lane in lanes}
     choice = pick(queues, shares.values(), rooms, want)
-    _correct_empty(connection, lanes, waiting)
-    if not choice.picked:
-        return []
+    correct_empty(connection, lanes, waiting)
     taken = _take(connection, replica_id, choice, counted)
-    _account(connection, lanes, choice, work_class, counted)
+    _account(connection, lanes, choice, work_class, counted, refused)
+    if choice.picked and limited:
+        _catch_up(connection, min(shares[picked.user_id].vtime for picked in choice.picked), defaults)
+    _begin(connection, taken, refused)
     return _describe(connection, taken, work_class)
+
+
+def _stands_until_ms(connection: Connection, replica_id: int) -> int | None:
+    """Returns when a replica's row expires, None if there is none; nobody deletes it before the transaction's end."""
+    row = sa.select(Replica.until_ms).where(Replica.id == replica_id).with_for_update(read=True, key_share=True)
+    return connection.execute(row).scalar_one_or_none()
 
 
 def _limits_of(lane: Candidate) -> Sequence[limits.Key]:
@@ -121,64 +136,6 @@ def _limits_of(lane: Candidate) -> Sequence[limits.Key]:
         (limits.Kind.SITE_IN, lane.destination_id),
         (limits.Kind.LINK, lane.link_id),
     )
-
-
-def _heads(connection: Connection, lanes: Sequence[Candidate], want: int, now_ms: int) -> dict[int, list[Waiting]]:
-    """Returns the first ready tasks of each lane, locked. One that its user's sign-ins are too short for is put off."""
-    found: dict[int, list[Waiting]] = {}
-    by_id = {lane.id: lane for lane in lanes}
-    unfit: list[Unfit] = []
-    for row in _ready_tasks(connection, lanes, want):
-        lane = by_id[row.lane_id]
-        rest_bytes = row.total_bytes - row.bytes_done - row.bytes_failed
-        ends = [until_ms for until_ms in (lane.source_until_ms, lane.destination_until_ms) if until_ms is not None]
-        until_ms = min(ends, default=None)
-        if until_ms is None or fits(rest_bytes, lane.bytes_per_second, until_ms, now_ms, row.refused_until_ms):
-            found.setdefault(row.lane_id, []).append(Waiting(row.id, work(row.entry_count, row.total_bytes)))
-        else:
-            unfit.append(Unfit(row.id, row.lane_id, lane.job_id, until_ms))
-    if unfit:
-        put_off(connection, unfit, now_ms)
-        for one in unfit:
-            by_id[one.lane_id].pending -= 1
-    return found
-
-
-def _ready_tasks(connection: Connection, lanes: Sequence[Candidate], want: int) -> Iterable[Any]:
-    columns = (
-        Task.id, Task.lane_id, Task.entry_count, Task.total_bytes, Task.bytes_done, Task.bytes_failed,
-        Task.refused_until_ms,
-    )  # fmt: skip
-    if connection.dialect.name == "postgresql":
-        some = sa.select(Lane.id, Lane.head).where(Lane.id.in_([lane.id for lane in lanes])).subquery()
-        heads = (
-            sa.select(*columns)
-            .where(Task.lane_id == some.c.id, Task.state == TaskState.READY, Task.id >= some.c.head)
-            .order_by(Task.id)
-            .limit(want)
-            .with_for_update(skip_locked=True)
-            .lateral()
-        )
-        return connection.execute(sa.select(heads).select_from(some.join(heads, sa.true()))).all()
-    return [
-        row
-        for lane in lanes
-        for row in connection.execute(
-            sa.select(*columns)
-            .where(Task.lane_id == lane.id, Task.state == TaskState.READY, Task.id >= lane.head)
-            .order_by(Task.id)
-            .limit(want)
-        )
-    ]
-
-
-def _correct_empty(
-    connection: Connection, lanes: Sequence[Candidate], waiting: Mapping[int, Sequence[Waiting]]
-) -> None:
-    """Looks again from the beginning at a lane that counts tasks and shows none, so that nothing can be stranded."""
-    suspect = [lane.id for lane in lanes if not waiting.get(lane.id) and lane.head > 0]
-    if suspect:
-        connection.execute(sa.update(Lane).where(Lane.id.in_(suspect)).values(head=0))
 
 
 def _take(
@@ -212,51 +169,70 @@ def _account(
     choice: Choice,
     work_class: WorkClass,
     counted: Mapping[int, Sequence[limits.Key]],
+    refused: Refused,
 ) -> None:
     """Writes the choice into lanes, users and limits, each in the order of their ids."""
     by_lane: dict[int, list[int]] = {}
-    charges: dict[int, float] = {}
+    charges: dict[int, float] = {user_id: 0.0 for user_id, lanes_ended in refused.users.items() if lanes_ended}
     for picked in choice.picked:
         by_lane.setdefault(picked.lane_id, []).append(picked.task_id)
         charges[picked.user_id] = charges.get(picked.user_id, 0.0) + picked.charge
     taken: Counter[limits.Key] = Counter()
     ended = Counter(lane.user_id for lane in lanes if lane.id in by_lane and lane.pending == len(by_lane[lane.id]))
+    ended.update(refused.users)
     for lane_id, ids in by_lane.items():
         for key in counted.get(lane_id, ()):
             taken[key] += len(ids)
-    connection.execute(
-        _SERVE_LANE,
-        [
-            {"lane": lane_id, "taken": len(ids), "next": max(ids) + 1, "new_rank": choice.ranks[lane_id]}
-            for lane_id, ids in sorted(by_lane.items())
-        ],
-    )
-    connection.execute(
-        _CHARGE[work_class],
-        [
-            {"user": user_id, "charge": charge, "ended": ended.get(user_id, 0)}
-            for user_id, charge in sorted(charges.items())
-        ],
-    )
+    if by_lane:
+        connection.execute(
+            _SERVE_LANE,
+            [
+                {"lane": lane_id, "taken": len(ids), "next": max(ids) + 1, "new_rank": choice.ranks[lane_id]}
+                for lane_id, ids in sorted(by_lane.items())
+            ],
+        )
+    if charges:
+        connection.execute(
+            _CHARGE[work_class],
+            [
+                {"user": user_id, "charge": charge, "ended": ended.get(user_id, 0)}
+                for user_id, charge in sorted(charges.items())
+            ],
+        )
     limits.take(connection, taken)
 
 
-def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClass) -> list[LeasedTask]:
-    """Joins the jobs' side, and counts the tasks as running there."""
-    running: dict[int, int] = {}
-    for row in taken:
-        running[row.job_id] = running.get(row.job_id, 0) + 1
+def _catch_up(connection: Connection, vtime: float, defaults: Defaults) -> None:
+    """Moves users whom limits alone hold up to where the others are: such time is not saved up, as idle time is not.
+
+    Else they would have everything to themselves once the limit is lifted, and so would everybody who comes meanwhile,
+    who starts where the last of the others is.
+    """
+    if ids := blocked_users(connection, WorkClass.BULK, vtime - WORK_PER_PRIORITY, defaults):
+        connection.execute(sa.update(_USER).where(_USER.c.id.in_(ids)).values(vtime=vtime))
+
+
+def _begin(connection: Connection, taken: Sequence[Any], refused: Refused) -> None:
+    """Counts tasks as running in their jobs, and notes in these that tasks of theirs wait for longer sessions."""
+    running = Counter(row.job_id for row in taken)
     now_ms = database_now_ms(connection)
-    table: Any = Job.__table__
-    connection.execute(
-        sa.update(table)
-        .where(table.c.id == sa.bindparam("job"))
-        .values(
-            tasks_running=table.c.tasks_running + sa.bindparam("more"),
-            started_ms=sa.func.coalesce(table.c.started_ms, sa.bindparam("now")),
-        ),
-        [{"job": job_id, "more": more, "now": now_ms} for job_id, more in sorted(running.items())],
-    )
+    changes = [
+        {
+            "job": job_id,
+            "more": running[job_id],
+            "now": now_ms,
+            "reason": int(Hold.TOO_SHORT) if job_id in refused.jobs else 0,
+        }
+        for job_id in sorted(refused.jobs.union(running))
+    ]
+    if changes:
+        connection.execute(_BEGIN, changes)
+
+
+def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClass) -> list[LeasedTask]:
+    """Joins the jobs' side."""
+    if not taken:
+        return []
     source, destination = sa.orm.aliased(Site), sa.orm.aliased(Site)
     jobs = {
         row.id: row
@@ -274,7 +250,7 @@ def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClas
             .join(Link, Link.id == Job.link_id)
             .join(source, source.id == Link.source_id)
             .join(destination, destination.id == Link.destination_id)
-            .where(Job.id.in_(running))
+            .where(Job.id.in_({row.job_id for row in taken}))
         )
     }
     return [_leased(row, jobs[row.job_id], work_class) for row in taken]
@@ -319,6 +295,8 @@ def adopt(
 ) -> list[LeasedTask]:
     """Takes over leases that a worker brings along; returns those that are still its own."""
     fences = dict(held)
+    if _stands_until_ms(connection, replica_id) is None:
+        return []  # nobody would ever take them back from it
     rows = connection.execute(
         sa.select(Task.id, Task.fence)
         .where(Task.id.in_(fences), Task.state == TaskState.RUNNING)

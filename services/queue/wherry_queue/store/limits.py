@@ -103,7 +103,9 @@ def rooms(connection: Connection, keys: Iterable[Key], defaults: Defaults) -> di
             continue
         limited = column.cap >= 0 if defaults.of(kind) is None else sa.or_(column.cap.is_(None), column.cap >= 0)
         query = sa.select(column.table.c.id, column.cap, column.inflight).where(column.table.c.id.in_(ids), limited)
-        for row_id, cap, inflight in connection.execute(query.order_by(column.table.c.id).with_for_update()):
+        for row_id, cap, inflight in connection.execute(
+            query.order_by(column.table.c.id).with_for_update(key_share=True)
+        ):
             limit = effective(cap, defaults.of(kind))
             assert limit is not None
             found[kind, row_id] = limit - inflight
@@ -186,6 +188,13 @@ def set_cap(connection: Connection, kind: Kind, row_id: int, cap: int | None, de
         .returning(column.cap, column.inflight)
     ).one()
     return LimitRow(kind, row_id, row[0], row[1])
+
+
+def count_missed(connection: Connection, defaults: Defaults) -> None:
+    """Counts what a lease that was under way while a limit was set has started without counting it."""
+    for row in set_ones(connection):
+        if effective(row.cap, defaults.of(row.kind)) is not None and _uncounted(connection, row.kind, row.row_id):
+            set_cap(connection, row.kind, row.row_id, row.cap, defaults)
 
 
 def _uncounted(connection: Connection, kind: Kind, row_id: int) -> Sequence[int]:

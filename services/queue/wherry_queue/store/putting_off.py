@@ -10,15 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from wherry_queue.models import Job, Lane, Task
-from wherry_queue.states import Hold, TaskState, WorkClass
-from wherry_queue.store.lanes import count_active
+from wherry_queue.models import Lane, Task
+from wherry_queue.states import TaskState
 
 _TASK: Any = Task.__table__
 _PUT_OFF = (
     sa.update(_TASK)
     .where(_TASK.c.id == sa.bindparam("task"))
     .values(state=TaskState.DELAYED, not_before_ms=sa.bindparam("due_ms"), refused_until_ms=sa.bindparam("until_ms"))
+)
+_LANE: Any = Lane.__table__
+_FEWER = (
+    sa.update(_LANE).where(_LANE.c.id == sa.bindparam("lane")).values(pending=_LANE.c.pending - sa.bindparam("fewer"))
 )
 _LEAST_MS = 5_000
 """A session that has ended already parks its lanes within this time."""
@@ -30,12 +33,14 @@ class Unfit:
 
     task_id: int
     lane_id: int
-    job_id: int
     until_ms: int
 
 
 def put_off(connection: Connection, unfit: Sequence[Unfit], now_ms: int) -> None:
-    """Delays tasks until their session's end; before that, a longer session releases them. Their lanes are locked."""
+    """Delays tasks until their session's end; before that, a longer session releases them. Their lanes are locked.
+
+    What follows for their users and jobs is written with what else a lease changes of these, in their order.
+    """
     connection.execute(
         _PUT_OFF,
         [
@@ -43,40 +48,16 @@ def put_off(connection: Connection, unfit: Sequence[Unfit], now_ms: int) -> None
             for one in unfit
         ],
     )
-    active: Counter[tuple[int, WorkClass]] = Counter()
-    for lane_id, count in sorted(Counter(one.lane_id for one in unfit).items()):
-        row = connection.execute(
-            sa.update(Lane)
-            .where(Lane.id == lane_id)
-            .values(pending=Lane.pending - count)
-            .returning(Lane.pending, Lane.user_id, Lane.work_class)
-        ).one()
-        if row.pending == 0:
-            active[row.user_id, WorkClass(row.work_class)] -= 1
-    count_active(connection, active)
-    for job_id in sorted({one.job_id for one in unfit}):
-        connection.execute(sa.update(Job).where(Job.id == job_id).values(hold=Job.hold.op("|")(int(Hold.TOO_SHORT))))
+    fewer = Counter(one.lane_id for one in unfit)
+    connection.execute(_FEWER, [{"lane": lane_id, "fewer": count} for lane_id, count in sorted(fewer.items())])
 
 
-def release(connection: Connection, job_ids: Sequence[int], until_ms: int, now_ms: int) -> list[int]:
-    """Lets tasks of jobs be looked at again that were put off for sessions which end before one that there is now.
-
-    Returns the jobs that had any. Those of which nothing is put off any more say so no longer.
-    """
-    released = []
-    for job_id in sorted(job_ids):
-        found = connection.execute(
+def release(connection: Connection, job_ids: Sequence[int], now_ms: int) -> None:
+    """Lets tasks of jobs that were put off be looked at again. Their lanes are locked."""
+    for job_id in job_ids:
+        connection.execute(
             sa.update(Task)
             .where(Task.job_id == job_id, Task.state == TaskState.DELAYED, Task.not_before_ms > now_ms)
-            .where(Task.refused_until_ms > 0, Task.refused_until_ms < until_ms)
+            .where(Task.refused_until_ms > 0)
             .values(not_before_ms=now_ms)
         )
-        if found.rowcount:
-            released.append(job_id)
-        left = sa.select(Task.id).where(Task.job_id == job_id, Task.state == TaskState.DELAYED)
-        left = left.where(Task.not_before_ms > now_ms, Task.refused_until_ms >= until_ms)
-        if connection.execute(left.limit(1)).first() is None:
-            connection.execute(
-                sa.update(Job).where(Job.id == job_id).values(hold=Job.hold.op("&")(~int(Hold.TOO_SHORT)))
-            )
-    return released

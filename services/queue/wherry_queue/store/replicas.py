@@ -40,6 +40,8 @@ def dead_replicas(connection: Connection, grace_ms: int) -> list[int]:
 
 def forget_replica(connection: Connection, replica_id: int) -> None:
     """Deletes a dead replica's row, once nothing runs in its name."""
+    # A lease that is being committed holds the row: it is waited for, and then seen.
+    connection.execute(sa.select(Replica.id).where(Replica.id == replica_id).with_for_update()).all()
     running = sa.select(Task.id).where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING).exists()
     connection.execute(sa.delete(Replica).where(Replica.id == replica_id, ~running))
     connection.execute(sa.delete(JobProgress).where(JobProgress.replica_id == replica_id))

@@ -10,6 +10,7 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Attempt, AuditEntry, EntryFailure, Job, JobProgress, Lane, ListingChunk, Task
 from wherry_queue.states import WorkClass
+from wherry_queue.store.lanes import lock
 
 _JOBS = 200
 _TASKS = 1000
@@ -34,9 +35,12 @@ def sweep_audit(connection: Connection, age_ms: int) -> None:
 def _sweep(connection: Connection, work_class: WorkClass, age_ms: int) -> int:
     limit_ms = database_now_ms(connection) - age_ms
     old = sa.select(Job.id).where(Job.work_class == work_class, Job.ended_ms < limit_ms)
-    jobs = connection.execute(old.order_by(Job.ended_ms).limit(_JOBS)).scalars().all()
-    if not jobs:
+    found = connection.execute(old.order_by(Job.ended_ms).limit(_JOBS)).scalars().all()
+    if not found:
         return 0
+    # Whoever opens a job again locks its lane first; what has been opened since it was found is left alone.
+    lock(connection, *found)
+    jobs = connection.execute(old.where(Job.id.in_(found))).scalars().all()
     tasks = (
         connection.execute(sa.select(Task.id).where(Task.job_id.in_(jobs)).order_by(Task.id).limit(_TASKS))
         .scalars()

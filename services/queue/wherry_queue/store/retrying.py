@@ -74,7 +74,7 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
     again = _chunks_of(connection, left_out, pack)
     made = insert_tasks(connection, job.id, lane_id, again)
     ready = [task.id for task in tasks if task.phase == phase] + made
-    set_hold(connection, [job.id], remove=Hold.CANCELLED | Hold.PAUSED | Hold.SIGN_IN)
+    set_hold(connection, [job.id], remove=Hold.CANCELLED | Hold.PAUSED | Hold.SIGN_IN | Hold.TOO_SHORT)
     add_pending(connection, {lane_id: ready})
     _count(connection, job.id, tasks, again, left_out, phase=phase, ready=len(ready))
     return int(job.id)

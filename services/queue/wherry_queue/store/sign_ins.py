@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,14 +10,20 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from wherry_chassis.sql import database_now_ms
 
-from wherry_queue.models import Follower, Job, Link, SignIn, Site, Task, User
+from wherry_queue.models import Base, Follower, Job, Link, SignIn, Site, Task, User
 from wherry_queue.sign_ins import ChangeKind, SessionChange, SignInNews
 from wherry_queue.states import Hold
-from wherry_queue.store.lanes import set_hold
+from wherry_queue.store.lanes import change_holds, lock
 from wherry_queue.store.putting_off import release
 
 _FEED = "sessions"
 _BATCH = 200
+_OPEN_JOBS = (
+    sa.select(Job.id, Job.hold, Link.source_id)
+    .join(Link, Link.id == Job.link_id)
+    .where(Job.user_id == sa.bindparam("user"), Job.ended_ms.is_(None))
+    .where(sa.or_(Link.source_id == sa.bindparam("site"), Link.destination_id == sa.bindparam("site")))
+)
 
 
 def cursor(connection: Connection) -> int:
@@ -31,18 +37,12 @@ def cursor(connection: Connection) -> int:
 
 def apply(connection: Connection, changes: Sequence[SessionChange], cursor: int) -> SignInNews:
     """Takes changes in, in their order, and the cursor that is then reached, which may be a lower one."""
-    reached = sa.update(Follower).where(Follower.feed == _FEED).values(cursor=cursor)
-    if not connection.execute(reached).rowcount:
-        try:
-            with connection.begin_nested():
-                connection.execute(sa.insert(Follower).values(feed=_FEED, cursor=cursor))
-        except IntegrityError:  # another replica has begun at the same moment
-            connection.execute(reached)
-    latest: dict[str, dict[str, int]] = {}
+    _put(connection, Follower, {"feed": _FEED}, {"cursor": cursor})
+    latest: dict[tuple[str, str], int] = {}
     for change in changes:
         lives = change.kind in (ChangeKind.SIGNED_IN, ChangeKind.RENEWED)
-        latest.setdefault(change.user, {})[change.site] = change.until_ms if lives else 0
-    return _joined([learn(connection, user, sessions) for user, sessions in sorted(latest.items())])
+        latest[change.user, change.site] = change.until_ms if lives else 0
+    return _learn(connection, _by_id(connection, latest))
 
 
 def learn(connection: Connection, user: str, sessions: Mapping[str, int]) -> SignInNews:
@@ -50,22 +50,12 @@ def learn(connection: Connection, user: str, sessions: Mapping[str, int]) -> Sig
 
     Their open jobs are parked that need one of those that are not there, and set going that need what is.
     """
-    user_id = connection.execute(sa.select(User.id).where(User.name == user)).scalar_one_or_none()
-    if user_id is None:
-        return SignInNews()
-    known = sa.select(Site.id, Site.name).where(Site.name.in_(sessions)).order_by(Site.id)
-    return _joined(
-        [_learn(connection, user_id, site.id, sessions[site.name]) for site in connection.execute(known).all()]
-    )
+    return _learn(connection, _by_id(connection, {(user, site): until_ms for site, until_ms in sessions.items()}))
 
 
 def remember(connection: Connection, user_id: int, site_id: int, until_ms: int) -> None:
     """Writes down when a user's session at a site ends."""
-    done = connection.execute(
-        sa.update(SignIn).where(SignIn.user_id == user_id, SignIn.site_id == site_id).values(until_ms=until_ms)
-    )
-    if not done.rowcount:
-        connection.execute(sa.insert(SignIn).values(user_id=user_id, site_id=site_id, until_ms=until_ms))
+    _put(connection, SignIn, {"user_id": user_id, "site_id": site_id}, {"until_ms": until_ms})
 
 
 def expire(connection: Connection) -> SignInNews:
@@ -77,7 +67,7 @@ def expire(connection: Connection) -> SignInNews:
         .limit(_BATCH)
         .with_for_update()
     ).all()
-    return _joined([_learn(connection, row.user_id, row.site_id, 0) for row in ended])
+    return _learn(connection, {(row.user_id, row.site_id): 0 for row in ended})
 
 
 def doubt(connection: Connection, words: Sequence[tuple[int, str]]) -> tuple[SignInNews, list[tuple[str, str]]]:
@@ -86,7 +76,7 @@ def doubt(connection: Connection, words: Sequence[tuple[int, str]]) -> tuple[Sig
     Args:
         words: tasks and the sites at which their users are said not to be signed in.
     """
-    news: list[SignInNews] = []
+    ended: dict[tuple[int, int], int] = {}
     pairs: set[tuple[str, str]] = set()
     for task_id, site in sorted(set(words)):
         row = connection.execute(
@@ -98,10 +88,10 @@ def doubt(connection: Connection, words: Sequence[tuple[int, str]]) -> tuple[Sig
             .join(Site, sa.or_(Site.id == Link.source_id, Site.id == Link.destination_id))
             .where(Task.id == task_id, Site.name == site)
         ).first()
-        if row is not None and (row.name, site) not in pairs:
+        if row is not None:
             pairs.add((row.name, site))
-            news.append(_learn(connection, row.id, row.site_id, 0))
-    return _joined(news), sorted(pairs)
+            ended[row.id, row.site_id] = 0
+    return _learn(connection, ended), sorted(pairs)
 
 
 def parked(connection: Connection, limit: int) -> list[tuple[str, str]]:
@@ -123,29 +113,49 @@ def parked(connection: Connection, limit: int) -> list[tuple[str, str]]:
     return sorted(pairs)[:limit]
 
 
-def _learn(connection: Connection, user_id: int, site_id: int, until_ms: int) -> SignInNews:
-    remember(connection, user_id, site_id, until_ms)
-    open_jobs: Any = (
-        sa.select(Job.id, Job.hold, Link.source_id)
-        .join(Link, Link.id == Job.link_id)
-        .where(Job.user_id == user_id, Job.ended_ms.is_(None))
-        .where(sa.or_(Link.source_id == site_id, Link.destination_id == site_id))
-    )
-    jobs = connection.execute(open_jobs).all()
-    at_source = [row.id for row in jobs if row.source_id == site_id]
-    at_destination = [row.id for row in jobs if row.source_id != site_id]
-    if not until_ms:
-        closed = set_hold(connection, at_source, add=Hold.SOURCE_SIGN_IN)
-        closed += set_hold(connection, at_destination, add=Hold.DESTINATION_SIGN_IN)
-        return SignInNews(closed=closed)
-    opened = set_hold(connection, at_source, remove=Hold.SOURCE_SIGN_IN)
-    opened += set_hold(connection, at_destination, remove=Hold.DESTINATION_SIGN_IN)
-    too_short = [row.id for row in jobs if row.hold & Hold.TOO_SHORT]
-    released = release(connection, too_short, until_ms, database_now_ms(connection))
-    return SignInNews(opened=[*opened, *released])
+def _learn(connection: Connection, sessions: Mapping[tuple[int, int], int]) -> SignInNews:
+    """Takes in when sessions end, by user's and site's id; all lanes that it concerns are changed together."""
+    changes: dict[int, tuple[Hold, Hold]] = {}
+    too_short: set[int] = set()
+    for (user_id, site_id), until_ms in sorted(sessions.items()):
+        remember(connection, user_id, site_id, until_ms)
+        for job in connection.execute(_OPEN_JOBS, {"user": user_id, "site": site_id}):
+            bit = Hold.SOURCE_SIGN_IN if job.source_id == site_id else Hold.DESTINATION_SIGN_IN
+            add, remove = changes.get(job.id, (Hold.NOTHING, Hold.NOTHING))
+            if until_ms and job.hold & Hold.TOO_SHORT:
+                too_short.add(job.id)
+                remove |= Hold.TOO_SHORT
+            changes[job.id] = (add, remove | bit) if until_ms else (add | bit, remove)
+    lock(connection, *changes)
+    release(connection, sorted(too_short), database_now_ms(connection))
+    changed = change_holds(connection, changes)
+    closed = [job_id for job_id in changed if changes[job_id][0]]
+    return SignInNews(sorted(too_short.union(changed).difference(closed)), closed)
 
 
-def _joined(news: Sequence[SignInNews]) -> SignInNews:
-    return SignInNews(
-        [job_id for one in news for job_id in one.opened], [job_id for one in news for job_id in one.closed]
-    )
+def _by_id(connection: Connection, sessions: Mapping[tuple[str, str], int]) -> dict[tuple[int, int], int]:
+    """Returns the same by ids, of users and sites that work has named."""
+    users = _ids(connection, User, {user for user, _ in sessions})
+    sites = _ids(connection, Site, {site for _, site in sessions})
+    return {
+        (users[user], sites[site]): until_ms
+        for (user, site), until_ms in sessions.items()
+        if user in users and site in sites
+    }
+
+
+def _ids(connection: Connection, table: type[User] | type[Site], names: Collection[str]) -> dict[str, int]:
+    rows = connection.execute(sa.select(table.id, table.name).where(table.name.in_(names)))
+    return {row.name: row.id for row in rows}
+
+
+def _put(connection: Connection, table: type[Base], key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Writes a row's values; makes the row, unless somebody else does at the same time."""
+    change = sa.update(table).filter_by(**key).values(**values)
+    if connection.execute(change).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table).values(**key, **values))
+    except IntegrityError:
+        connection.execute(change)  # somebody else was first

@@ -14,20 +14,21 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.fairness import rank
 from wherry_queue.jobs import Found, Grown, LeaseLost, NewJob, NewTask, grow
-from wherry_queue.models import EntryFailure, Job, Json, Lane, Link, ListingChunk, Site, Task, User
+from wherry_queue.models import EntryFailure, Job, Json, Lane, ListingChunk, Site, Task, User
 from wherry_queue.states import WALKS, TaskKind, TaskState
 from wherry_queue.store import banning
-from wherry_queue.store.lanes import add_pending, least_vtime
+from wherry_queue.store.lanes import add_pending, starting_vtime
+from wherry_queue.store.naming import made, made_link
 from wherry_queue.store.sign_ins import remember
 
 
 def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
     """Makes a job with its lane and first tasks; returns (id, uid). The same request id gives the same job."""
-    user_id = _named(connection, User, new.user)
+    user_id = made(connection, User, new.user)
     if new.request_id and (found := _by_request(connection, user_id, new.request_id)):
         return found
     banning.check(connection, new.user, {new.source_site, new.destination_site})
-    link_id = _link(connection, new.source_site, new.destination_site)
+    link_id = made_link(connection, new.source_site, new.destination_site)
     uid = secrets.token_hex(8)
     values = {
         "uid": uid,
@@ -59,7 +60,6 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
             raise
         return found
     vtime = connection.execute(sa.select(User.vtime).where(User.id == user_id)).scalar_one()
-    least = least_vtime(connection)
     lane_id = connection.execute(
         sa.insert(Lane)
         .values(
@@ -68,12 +68,12 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
             link_id=link_id,
             work_class=new.work_class,
             priority=new.priority,
-            rank=rank(vtime if least is None else max(vtime, least), new.priority),
+            rank=rank(max(vtime, starting_vtime(connection)), new.priority),
         )
         .returning(Lane.id)
     ).scalar_one()
     for site, until_ms in sorted(new.sessions.items()):
-        remember(connection, user_id, _named(connection, Site, site), until_ms)
+        remember(connection, user_id, made(connection, Site, site), until_ms)
     ids = insert_tasks(connection, job_id, lane_id, new.tasks)
     add_pending(connection, {lane_id: ids})
     return job_id, uid
@@ -126,32 +126,6 @@ def report(connection: Connection, found: Found) -> int:
     _advance(connection, task, found, removal=removal)
     _grow_job(connection, task.job_id, grown, found, ready=len(ready))
     return int(task.job_id)
-
-
-def _named(connection: Connection, table: type[User] | type[Site], name: str) -> int:
-    """Returns the id of a user's or site's row, made if it is new."""
-    query = sa.select(table.id).where(table.name == name)
-    found = connection.execute(query).scalar_one_or_none()
-    if found is not None:
-        return int(found)
-    try:
-        with connection.begin_nested():
-            return int(connection.execute(sa.insert(table).values(name=name).returning(table.id)).scalar_one())
-    except IntegrityError:
-        return int(connection.execute(query).scalar_one())
-
-
-def _link(connection: Connection, source: str, destination: str) -> int:
-    ends = {"source_id": _named(connection, Site, source), "destination_id": _named(connection, Site, destination)}
-    query = sa.select(Link.id).filter_by(**ends)
-    found = connection.execute(query).scalar_one_or_none()
-    if found is not None:
-        return int(found)
-    try:
-        with connection.begin_nested():
-            return int(connection.execute(sa.insert(Link).values(**ends).returning(Link.id)).scalar_one())
-    except IntegrityError:
-        return int(connection.execute(query).scalar_one())
 
 
 def _by_request(connection: Connection, user_id: int, request_id: str) -> tuple[int, str] | None:

@@ -1,0 +1,307 @@
+"""Flow 7: sign-out at a site, sign-out of Wherry, and the end of an account, across both replicas."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from wherry.queue.v1 import job_service_pb2 as pb
+from wherry_client import registration
+from wherry_testing.deployment import Person
+from wherry_testing.deployment_processes import is_alive
+from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
+from wherry_testing.flows import FlowDeployment, in_state, until
+from wherry_testing.running_copies import Folders, same_trees, write_many
+from wherry_testing.sites import RealSite
+
+MANY = 14
+REVOKED_WITHIN_S = 5.0
+_Sites = tuple[RealSite, RealSite]
+
+
+def _credentials(flow: FlowDeployment) -> list[Path]:
+    """Returns the files of keys that workers hold at the moment."""
+    found = []
+    for path in (flow.folder / "data" / "worker").rglob("*.pem"):
+        with contextlib.suppress(FileNotFoundError):
+            if b"PRIVATE KEY" in path.read_bytes():
+                found.append(path)
+    return found
+
+
+# --- sign-out at a site
+
+
+@dataclass(frozen=True)
+class SignedOut:
+    """A copy whose user signed out at its destination in the middle, and in again.
+
+    Attributes:
+        held: files of keys while it ran.
+        engines: processes that ran then.
+        waiting: the job while it waited.
+        left: files of keys then.
+        job: at its end.
+    """
+
+    folders: Folders
+    held: Sequence[Path]
+    engines: Sequence[int]
+    waiting: pb.Job
+    left: Sequence[Path]
+    job: pb.Job
+
+
+@pytest.fixture(scope="module")
+def signed_out(
+    flow: FlowDeployment,
+    alice: Person,
+    first: ReplicaCaller,
+    two_sites: _Sites,
+    fresh_folders: Callable[[], Folders],
+) -> SignedOut:
+    folders = fresh_folders()
+    write_many(folders.source, MANY)
+    folders.source_site.own("alice")
+    with flow.worker(at=1) as worker, alice.wherry.client() as client:
+        job = first.create(copy_between(folders))
+        until(lambda: folders.arrived() >= 2, "the copy is under way", 60)
+        held, engines = _credentials(flow), worker.children()
+        client.site_sessions.sign_out("site-b")
+        waiting = in_state(first, job.name, pb.JOB_STATE_WAITING_FOR_SIGN_IN, within_s=10)
+        until(lambda: not any(is_alive(engine) for engine in engines), "the engines are gone", REVOKED_WITHIN_S)
+        until(lambda: not _credentials(flow), "the credentials are wiped", REVOKED_WITHIN_S)
+        left = _credentials(flow)
+        flow.sign_in_at(alice, two_sites[1], "bob")
+        ended = first.ended(job.name)
+    return SignedOut(folders, held, engines, waiting, left, ended)
+
+
+@pytest.mark.row("W4")
+def test_a_sign_out_at_a_site_parks_what_needs_it(signed_out: SignedOut) -> None:
+    reason = signed_out.waiting.waiting_reason
+    assert (reason.reason, reason.site) == ("SIGN_IN_REQUIRED", "sites/site-b")
+
+
+@pytest.mark.row("S5", missing="a VO, a lifetime cut short in the browser")
+def test_a_sign_out_at_a_site_ends_the_engines_and_wipes_their_credentials(signed_out: SignedOut) -> None:
+    assert signed_out.engines
+    assert signed_out.held
+    assert signed_out.left == []
+
+
+@pytest.mark.row("B4")
+def test_what_was_parked_by_a_sign_out_goes_on_after_the_next_sign_in(signed_out: SignedOut) -> None:
+    assert signed_out.job.state == pb.JOB_STATE_SUCCEEDED
+    assert same_trees(signed_out.folders.source, signed_out.folders.destination / "data")
+
+
+@pytest.mark.row("S5", missing="a VO, a lifetime cut short in the browser")
+def test_a_sign_out_at_a_site_ends_warm_engines_that_do_nothing(
+    flow: FlowDeployment, alice: Person, first: ReplicaCaller, two_sites: _Sites, fresh_folders: Callable[[], Folders]
+) -> None:
+    folders = fresh_folders()
+    write_many(folders.source, 1)
+    folders.source_site.own("alice")
+    with flow.worker(at=1) as worker, alice.wherry.client() as client:
+        assert first.ended(first.create(copy_between(folders)).name).state == pb.JOB_STATE_SUCCEEDED
+        assert worker.children()
+        assert _credentials(flow)
+        client.site_sessions.sign_out("site-b")
+        try:
+            until(lambda: not worker.children(), "the warm engines are gone", REVOKED_WITHIN_S)
+            until(lambda: not _credentials(flow), "their credentials are wiped", REVOKED_WITHIN_S)
+        finally:
+            flow.sign_in_at(alice, two_sites[1], "bob")
+
+
+# --- sign-out of Wherry
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Somebody who signed out while both replicas streamed their jobs to them.
+
+    Attributes:
+        refused: by replica, how a call was refused in the end.
+        ended: by replica, how the stream ended.
+        cut: whether the word of it was lost on its way to a replica of the queue.
+    """
+
+    refused: Sequence[grpc.StatusCode]
+    ended: Sequence[grpc.StatusCode]
+    cut: bool
+
+
+def _refusal(caller: ReplicaCaller) -> grpc.StatusCode | None:
+    try:
+        caller.ask(caller.jobs.ListJobs, pb.ListJobsRequest())
+    except grpc.RpcError as error:
+        return _code(error)
+    return None
+
+
+def _code(error: Any) -> grpc.StatusCode:  # an RpcError is its call too, of which the stubs do not know
+    code: grpc.StatusCode = error.code()
+    return code
+
+
+@pytest.fixture(scope="module")
+def gone(flow: FlowDeployment) -> Gone:
+    person = flow.person(f"{secrets.token_hex(4)}@example.org")
+    token = str(person.tokens()["access_token"])
+    session = str(jwt.decode(token, options={"verify_signature": False})["sid"])
+    with contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(flow.caller(person, at=replica)) for replica in (0, 1)]
+        for caller in callers:
+            caller.keep_token()
+        streams = [caller.jobs.WatchJobs(pb.WatchJobsRequest(), metadata=caller.metadata) for caller in callers]
+        for stream in streams:
+            next(stream)
+        relays = [flow.relay("queue", "user", replica) for replica in (0, 1)]
+        cuts = [relay.cut("WatchRevocations", holding=session.encode()) for relay in relays]
+        with person.wherry.client() as client:
+            client.accounts.sign_out()
+        refused = [until(partial(_refusal, caller), "the token is refused", REVOKED_WITHIN_S) for caller in callers]
+        ended = []
+        for stream in streams:
+            with pytest.raises(grpc.RpcError) as error:
+                for _ in stream:
+                    pass
+            ended.append(_code(error.value))
+        flow.disarm()
+        return Gone(refused, ended, any(cut.done for cut in cuts))
+
+
+@pytest.mark.row("U3", missing="session length, idle time-out")
+@pytest.mark.row("D15")
+def test_a_sign_out_is_known_to_both_replicas_within_seconds_though_the_word_of_it_was_lost(gone: Gone) -> None:
+    assert gone.cut
+    assert gone.refused == [grpc.StatusCode.UNAUTHENTICATED] * 2
+
+
+@pytest.mark.row("D15")
+def test_a_sign_out_ends_open_streams_at_both_replicas(gone: Gone) -> None:
+    assert gone.ended == [grpc.StatusCode.UNAUTHENTICATED] * 2
+
+
+# --- the end of an account, with the queue away
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Somebody whose account was deleted while both replicas of the queue were dead.
+
+    Attributes:
+        user: who it was, without `users/`.
+        outbox: rows of the revocation when the queue was dead and the user service had swept, and at the end.
+        confirmed: up to where the followers had confirmed, in the same two moments; and its cursor.
+        job: its row when the queue was back.
+        names: of the users of the queue then.
+        lost: whether an answer to a confirmation was lost.
+    """
+
+    user: str
+    outbox: tuple[int, int]
+    confirmed: tuple[dict[str, int], dict[str, int]]
+    cursor: int
+    job: dict[str, Any]
+    names: Sequence[str]
+    lost: bool
+
+
+def _outbox(flow: FlowDeployment, user: str) -> list[dict[str, Any]]:
+    return flow.rows_of("user", "select * from revocation where subject = :user", user=user)
+
+
+def _confirmed(flow: FlowDeployment) -> dict[str, int]:
+    return {row["role"]: row["confirmed"] for row in flow.rows_of("user", "select * from revocation_follower")}
+
+
+def _swept(flow: FlowDeployment) -> None:
+    """Has the user service sweep: it does when it starts."""
+    flow.service("user", 0).kill()
+    flow.start_both("user")
+
+
+@pytest.fixture(scope="module")
+def deleted(flow: FlowDeployment, two_sites: _Sites, synthetic: Callable[[str], str]) -> Deleted:
+    person = flow.person(f"{secrets.token_hex(4)}@example.org")
+    names = [f"own-{secrets.token_hex(4)}" for _ in two_sites]
+    with person.wherry.client() as client, contextlib.closing(flow.https()) as https:
+        user = client.accounts.me().name.removeprefix("users/")
+        for name, site, username in zip(names, two_sites, ("alice", "bob"), strict=True):
+            _, described = registration.from_kit(json.dumps(site.description))
+            described.title = name
+            client.sites.create(name, described)
+            client.site_sessions.sign_in(name, username, site.accounts[username])
+        job = copy_of(synthetic("0x0x5"), synthetic("0x0x0"))
+        job.copy.items[0].source.site, job.copy.items[0].destination.site = (f"sites/{name}" for name in names)
+        with flow.caller(person, at=0) as caller:
+            made = caller.create(job)
+        flow.kill_both("queue")
+        cuts = [flow.relay("queue", "user", replica).cut("ConfirmRevocations") for replica in (0, 1)]
+        headers = {"authorization": f"Bearer {person.tokens()['access_token']}"}
+        answer = https.json("POST", "/v1/users/me:delete", {"password": person.password}, headers)
+        assert answer.http_status == 200, answer.body
+    (row,) = _outbox(flow, user)
+    until(lambda: _confirmed(flow)["site"] >= row["cursor"], "the site service has done its part", 15)
+    # As if its tokens had died of age: from here on only the followers keep it.
+    flow.change_rows_of("user", "update revocation set expires_ms = 0 where cursor = :cursor", cursor=row["cursor"])
+    _swept(flow)
+    while_away = len(_outbox(flow, user)), _confirmed(flow)
+    flow.start_both("queue")
+    until(lambda: _confirmed(flow)["queue"] >= row["cursor"], "the queue has done its part", 20)
+    until(lambda: flow.job_row(made.name)["ended_ms"], "the job has ended", 10)
+    _swept(flow)
+    until(lambda: not _outbox(flow, user), "the outbox is empty", 10)
+    at_last = len(_outbox(flow, user)), _confirmed(flow)
+    queue_users = [str(found["name"]) for found in flow.rows("select name from queue_user")]
+    lost = any(cut.done for cut in cuts)
+    flow.disarm()
+    return Deleted(user, (while_away[0], at_last[0]), (while_away[1], at_last[1]), row["cursor"],
+                   flow.job_row(made.name), queue_users, lost)  # fmt: skip
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_deletion_waits_for_a_queue_that_is_away(deleted: Deleted) -> None:
+    assert deleted.outbox[0] == 1
+    assert deleted.confirmed[0]["site"] >= deleted.cursor > deleted.confirmed[0]["queue"]
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_queue_that_was_away_cancels_the_jobs_when_it_is_back(deleted: Deleted) -> None:
+    assert deleted.job["cancelled"]
+    assert deleted.job["files_done"] == 0
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_queue_that_was_away_gives_the_history_a_pseudonym(deleted: Deleted) -> None:
+    assert f"users/{deleted.user}" not in deleted.names
+    assert any(name.startswith("users/deleted-") for name in deleted.names)
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_deletion_is_forgotten_once_both_have_confirmed_it_though_an_answer_to_that_was_lost(
+    deleted: Deleted,
+) -> None:
+    assert deleted.lost
+    assert deleted.outbox[1] == 0
+    assert min(deleted.confirmed[1].values()) >= deleted.cursor
+
+
+def test_nothing_else_of_the_deployment_noticed(
+    flow: FlowDeployment, deleted: Deleted, first: ReplicaCaller, second: ReplicaCaller, synthetic: Callable[[str], str]
+) -> None:
+    with flow.worker(at=1, pretending=[]):
+        job = first.create(copy_of(synthetic("0x0x5"), synthetic("0x0x0")))
+        assert second.ended(job.name).state == pb.JOB_STATE_SUCCEEDED
