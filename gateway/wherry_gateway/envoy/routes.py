@@ -81,7 +81,7 @@ def _grpc(method: UserMethod, gateway: Gateway) -> list[Config]:
     if streaming:
         action["idle_timeout"] = seconds(gateway.stream_idle_s)
     native = _route({"path": method.path, "headers": [_NATIVE]}, {"route": action})
-    if streaming:  # what came as JSON ends here too
+    if method.server_streaming:  # what came as JSON ends here too
         native["typed_per_filter_config"][_LUA] = typed(
             "extensions.filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": _LINES}
         )

@@ -54,6 +54,8 @@ def _body(
         taken = frozenset(field for field in in_path if "." not in field)
         schema = schemas.body(request.name, method.name, taken)
         required = bool(needed - taken)
+        if method.client_streaming:
+            schema, required = {"type": "array", "items": schema, "description": "The stream's messages."}, True
     else:
         schema = schemas.field(request, _field(request, method.body))
         required = method.body in needed

@@ -77,6 +77,8 @@ def sample(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
 
 
 def text(schema: dict[str, Any]) -> str:
+    if schema.get("format") == "date-time":
+        return "2026-01-02T03:04:05Z"
     if schema.get("contentEncoding") == "base64":
         return "AP/+"
     pattern, least = schema.get("pattern", ""), schema.get("minLength", 0)
@@ -103,7 +105,10 @@ def ask(gateway: Edge, made: dict[str, Any], name: str, **headers: str) -> tuple
         for outer, _, last in (field.partition(".") for field in path.fields):
             if outer == method.body:
                 body.pop(last, None)  # a name in the body would win over the path's
-        expected = dict(body) if method.body == "*" else {method.body: dict(body)}
+        if method.client_streaming:
+            (expected,) = body  # the gateway sends a message for each
+        else:
+            expected = dict(body) if method.body == "*" else {method.body: dict(body)}
     filled: dict[str, str] = {}
     for parameter in operation.get("parameters", []):
         value = sample(parameter["schema"], schemas)
@@ -118,7 +123,7 @@ def ask(gateway: Edge, made: dict[str, Any], name: str, **headers: str) -> tuple
     if operation.get("security", made["security"]):
         headers |= gateway.bearer()
     gateway.forget()
-    whole = address + (f"?{urlencode(query)}" if query else "")
+    whole = address + (f"?{urlencode(query, doseq=True)}" if query else "")
     return gateway.json(method.http_method, whole, body, headers), expected
 
 

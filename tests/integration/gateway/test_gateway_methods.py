@@ -22,7 +22,7 @@ _SECRET = "/wherry.site.v1.CredentialService/FetchCredentials"
 def _call(edge: Edge, method: Offered, kind: Kind, headers: dict[str, str]) -> Answer:
     match kind:
         case "json":
-            return edge.json(method.verb, method.json_path, {} if method.has_body else None, headers)
+            return edge.json(method.verb, method.json_path, method.body, headers)
         case "grpc":
             return edge.grpc(method.path, headers=headers)
         case "grpc-web":

@@ -32,7 +32,7 @@ class Offered:
         path: `/wherry.queue.v1.JobService/GetJob`.
         verb, json_path: of the request.
         fields: what stands in the path, by the message's field.
-        has_body: whether there is one; it is `{}`.
+        body: `{}`, or `[{}]` for a stream of requests; None: there is none.
         request: full name of its message.
     """
 
@@ -40,7 +40,7 @@ class Offered:
     verb: str
     json_path: str
     fields: dict[str, str]
-    has_body: bool
+    body: dict[str, Any] | list[Any] | None
     request: str
 
     @property
@@ -73,7 +73,10 @@ def offered() -> list[Offered]:
             fields = {name: pattern.replace("*", "x-1") for name, pattern in _VARIABLE.findall(template)}
             json_path = _VARIABLE.sub(lambda match: match[2].replace("*", "x-1"), template)
             request = method.input_type.removeprefix(".")
-            found.append(Offered(path, verb.upper(), json_path, fields, bool(rule.body), request))
+            body: dict[str, Any] | list[Any] | None = None
+            if rule.body:
+                body = [{}] if method.client_streaming else {}
+            found.append(Offered(path, verb.upper(), json_path, fields, body, request))
     return found
 
 

@@ -23,8 +23,11 @@ export function arrivalsOf(job: Job): Arrivals {
 
 /** Whether what a directory holds may be another when the job has ended. */
 export function touches(job: Job, directory: Place): boolean {
-  return writtenBy(job).some((written) => {
+  const shown = writtenBy(job);
+  const hidden = Number(job.itemCount) > shown.length; // it may write anywhere at the sites of those that are shown
+  return shown.some((written) => {
     if (written.site !== directory.site) return false;
+    if (hidden) return true;
     const above = { site: written.site, path: parentPath(written.path) };
     return placeKey(above) === placeKey(directory) || isWithin(directory.path, written.path);
   });

@@ -72,7 +72,8 @@ export function jobModel({ job, samples }: WatchedJob): JobModel {
     subject: first
       ? lastName({ text: first.path, raw: first.rawPath.length > 0 ? first.rawPath : undefined })
       : job.name,
-    more: Math.max(0, locations.length - 1),
+    // In a stream of many jobs each shows only its first few items.
+    more: Math.max(0, Number(job.itemCount) - 1, locations.length - 1),
     from,
     to: to === from ? undefined : to,
     state,

@@ -69,9 +69,13 @@ export class JobStore {
     for (const watched of ended) for (const listener of this.#endListeners) listener(watched);
   }
 
-  /** Takes the answer to a job's creation, unless the stream was quicker. */
+  /** Takes the answer to a job's creation; where the stream was quicker, only the items that it has left out. */
   add(job: Job, nowMs: number): void {
-    if (!this.#jobs.has(job.name)) this.apply([job], nowMs);
+    const known = this.#jobs.get(job.name);
+    if (known) {
+      this.#jobs.set(job.name, { ...known, arrivals: arrivalsOf(job) });
+      this.#publish({ list: this.#sorted() });
+    } else this.apply([job], nowMs);
   }
 
   /** Notes that the stream has told all that there was; answers to other calls never say that. */

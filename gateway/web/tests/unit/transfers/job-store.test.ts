@@ -54,6 +54,13 @@ describe("V11: the jobs that are shown", () => {
     expect(store.read().list[0]?.job.state).toBe(JobState.RUNNING);
   });
 
+  test("await all that the answer to their creation names, though the stream was quicker and names some of it", () => {
+    store.apply([job("a", { to: ["/to/x"], more: { itemCount: 2n } })], 0);
+    store.add(job("a", { to: ["/to/x", "/to/y"], more: { itemCount: 2n } }), 1);
+    const arrivals = store.read().list[0]?.arrivals.get("sites/b\n/to");
+    expect(arrivals?.map(({ name }) => name)).toEqual(["x", "y"]);
+  });
+
   test("are forgotten with everything else", () => {
     store.apply([job("a")], 0);
     store.measure(1000);
@@ -103,6 +110,12 @@ describe("V13: the end of a job", () => {
     const at = (path: string, site = "sites/b") => touches(copy, { site, path: pathOf(path) });
     expect([at("/to"), at("/else"), at("/to/raw"), at("/to/raw/deep")]).toEqual([true, true, true, true]);
     expect([at("/"), at("/to/other"), at("/to", "sites/a")]).toEqual([false, false, false]);
+  });
+
+  test("that names more than it shows may have written anywhere at its sites", () => {
+    const copy = job("a", { to: ["/to/x"], more: { itemCount: 20n } });
+    expect(touches(copy, { site: "sites/b", path: pathOf("/elsewhere") })).toBe(true);
+    expect(touches(copy, { site: "sites/c", path: pathOf("/elsewhere") })).toBe(false);
   });
 
   test("is awaited under the names that it will make", () => {

@@ -91,6 +91,7 @@ describe("V11: a job in the tray", () => {
   test("is named after the first thing that it copies", () => {
     expect(jobTitle(model({ to: ["/to/raw"] }))).toBe("raw");
     expect(jobTitle(model({ to: ["/to/raw", "/to/b", "/to/c"] }))).toBe("raw and 2 more");
+    expect(jobTitle(model({ to: ["/to/raw", "/to/b"], more: { itemCount: 1000n } }))).toBe("raw and 999 more");
   });
 
   test("that does something else says what, at its one site", () => {
