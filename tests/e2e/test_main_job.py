@@ -93,7 +93,7 @@ def test_empty_directories_are_copied_too(main_copy: MainCopy) -> None:
 
 
 @pytest.mark.row("D1")
-@pytest.mark.row("J2", missing="filters")
+@pytest.mark.row("J2")
 def test_a_finished_copy_has_counted_every_file_directory_and_byte(main_copy: MainCopy) -> None:
     progress = main_copy.progress
     assert main_copy.watched[-1]["state"] == "JOB_STATE_SUCCEEDED"
@@ -130,7 +130,7 @@ def test_the_stream_tells_the_rate_now_and_on_average_and_the_time_elapsed(main_
     assert elapsed_s[-1] > 0
 
 
-@pytest.mark.row("J2", missing="filters")
+@pytest.mark.row("J2")
 @pytest.mark.row("C4", missing="pause, resume, retry, logs, receipt")
 def test_the_list_of_jobs_shows_the_copy_with_its_counts(main_copy: MainCopy, alice: Person) -> None:
     rows = [line.split("\t") for line in alice.wherry.must("jobs").out.splitlines()]
@@ -139,7 +139,7 @@ def test_the_list_of_jobs_shows_the_copy_with_its_counts(main_copy: MainCopy, al
     assert f"{main_copy.files}/{main_copy.files} files" in row[2]
 
 
-@pytest.mark.row("J3", missing="per-file listing of a job")
+@pytest.mark.row("J3")
 def test_a_job_shows_its_tasks_and_what_each_of_them_did(main_copy: MainCopy, alice: Person) -> None:
     tasks = json.loads(alice.wherry.must("job", "show", "--tasks", "--json", main_copy.job).out)["tasks"]
     assert {task["state"] for task in tasks} == {"TASK_STATE_SUCCEEDED"}
@@ -148,7 +148,7 @@ def test_a_job_shows_its_tasks_and_what_each_of_them_did(main_copy: MainCopy, al
     assert sum(int(task["totalBytes"]) for task in chunks) == main_copy.size_bytes
 
 
-@pytest.mark.row("J3", missing="per-file listing of a job")
+@pytest.mark.row("J3")
 def test_a_job_does_not_exist_for_anybody_else(main_copy: MainCopy, deployment: RealDeployment) -> None:
     mallory = deployment.person("mallory@example.org").wherry
     assert mallory.must("jobs").out == ""

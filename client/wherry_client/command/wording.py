@@ -92,11 +92,11 @@ def operation(job: job_service_pb2.Job) -> str:
     kind = job.WhichOneof("operation")
     if kind == "copy":
         first = job.copy.items[0] if job.copy.items else job_service_pb2.CopyItem()
-        more = _and_more(len(job.copy.items))
+        more = _and_more(job.item_count or len(job.copy.items))  # lists show the first few of them only
         return f"cp {of_location(first.source)}{more} → {of_location(first.destination)}"
     if kind == "remove":
         targets = [str(of_location(target)) for target in job.remove.targets[:1]]
-        return f"rm {''.join(targets)}{_and_more(len(job.remove.targets))}"
+        return f"rm {''.join(targets)}{_and_more(job.item_count or len(job.remove.targets))}"
     if kind == "make_directory":
         return f"mkdir {of_location(job.make_directory.target)}"
     if kind == "rename":

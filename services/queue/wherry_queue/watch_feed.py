@@ -93,6 +93,7 @@ class WatchFeed(Generic[M]):
         self._news = asyncio.Event()
         self._round_due_s = math.inf
         self._look_due_s = math.inf
+        self._hurried = False
         self._turn_id = 0
         self._had_workers = False
         self._failing_since_s: float | None = None
@@ -230,9 +231,8 @@ class WatchFeed(Generic[M]):
             self._news.set()
 
     def _look_soon(self) -> None:
-        if self._look_due_s != math.inf:
-            self._look_due_s = 0.0
-            self._news.set()
+        self._hurried = True
+        self._news.set()
 
     def _tell(self, watchers: Iterable[Watcher], job_id: int) -> None:
         for watcher in watchers:
@@ -247,7 +247,7 @@ class WatchFeed(Generic[M]):
             await self._rest()
             began_s = time.monotonic()
             try:
-                if began_s >= self._look_due_s:
+                if self._hurried or began_s >= self._look_due_s:
                     await self._look()
                 await self._round()
             except DatabaseUnavailable:
@@ -260,7 +260,7 @@ class WatchFeed(Generic[M]):
 
     def _failed(self, began_s: float) -> None:
         logger().warning("watches_interrupted")
-        self._schedule(0.0)
+        self._hurried = True
         if self._failing_since_s is None:
             self._failing_since_s = began_s
         if time.monotonic() - self._failing_since_s > _BLIND_S:
@@ -270,7 +270,7 @@ class WatchFeed(Generic[M]):
 
     async def _rest(self) -> None:
         """Returns when a round or a look is due."""
-        while (left_s := min(self._round_due_s, self._look_due_s) - time.monotonic()) > 0:
+        while not self._hurried and (left_s := min(self._round_due_s, self._look_due_s) - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if left_s == math.inf else left_s):
                     await self._news.wait()
@@ -278,6 +278,7 @@ class WatchFeed(Generic[M]):
 
     async def _look(self) -> None:
         """Looks at all that is watched, and has what is new or has changed read in the next rounds."""
+        self._hurried = False
         watched = self._list
         if not watched.users and not watched.single:
             self._look_due_s = math.inf

@@ -8,7 +8,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Task
 from wherry_queue.settling import Failure
 from wherry_queue.states import JobState, Outcome
-from wherry_queue.store import lanes, leases, job_tasks
+from wherry_queue.store import job_tasks, lanes, leases
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
 
 

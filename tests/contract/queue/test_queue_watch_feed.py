@@ -64,27 +64,29 @@ def cancelled(job: tuple[int, str]) -> Callable[[pb.Job], bool]:
 
 async def begun(*streams: Stream) -> None:
     """Waits until the streams have said what they begin with."""
-    await until(lambda: all(stream.messages or stream.ended for stream in streams))
+    await until(lambda: all(stream.messages or stream.ended for stream in streams), within_s=30)
     assert not any(stream.ended for stream in streams)
 
 
 @pytest.mark.row("J5", missing="ETA")
 @pytest.mark.parametrize("watchers", [30, 300])
 async def test_what_it_costs_to_watch_does_not_grow_with_those_who_do(
-    queue: QueueCase, replica: WatchedReplica, watchers: int
+    queue: QueueCase, replica: WatchedReplica, watchers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("wherry_queue.watch_feed._LOOK_S", NEVER_S)
     jobs = [await begin(queue, replica, f"users/{n % 10}") for n in range(50)]
     of_users = [replica.watch(f"users/{n % 10}") for n in range(watchers // 2)]
     of_jobs = [replica.watch_job(jobs[n % 50][1], f"users/{n % 10}") for n in range(watchers // 2)]
     await begun(*of_users, *of_jobs)
     replica.statements.clear()
-    for n, job in enumerate(jobs):
-        await cancel(queue, replica, job, f"users/{n % 10}")
+    for n, (_, uid) in enumerate(jobs):
+        await queue.database.write(control.cancel, f"users/{n % 10}", uid)
+    replica.bulletin.say(Topic.JOBS, [job_id for job_id, _ in jobs])
     for n, job in enumerate(jobs):
         for stream in (*of_users[n % 10 :: 10], *of_jobs[n::50]):
             await stream.says(cancelled(job))
     assert all(stream.messages[-1].last for stream in of_jobs)
-    assert 3 <= len(replica.statements) <= 120, "each change, read once for all, in few readings"
+    assert 3 <= len(replica.statements) <= 60, "each change is read once for all, many changes together"
 
 
 @pytest.mark.row("J5", missing="ETA")
@@ -105,6 +107,7 @@ async def test_watchers_hear_of_what_they_watch_and_of_nothing_else(queue: Queue
     assert everything.words_on(name_of(before)) == 2, "once at the beginning, and once when it was cancelled"
 
 
+@pytest.mark.row("J5", missing="ETA")
 async def test_what_nobody_says_is_seen_by_looking(
     queue: QueueCase, replica: WatchedReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +339,7 @@ async def test_quiet_watches_of_single_jobs_are_read_together_for_their_signs_of
         streams = [replica.watch_job(uid) for _, uid in jobs for _ in range(10)]
         await begun(*streams)
         replica.statements.clear()
-        await until(lambda: all(len(stream.messages) >= 3 for stream in streams))
+        await until(lambda: all(len(stream.messages) >= 3 for stream in streams), within_s=30)
         assert len(replica.statements) <= 200
         assert {message.job.state for message in streams[0].messages} == {pb.JOB_STATE_QUEUED}
 
@@ -363,7 +366,7 @@ async def test_watches_outlast_a_short_absence_of_the_database_and_say_of_a_long
             await begun(stream)
             await down(postgres_server, lambda: replica.feed._failing_since_s)
             job = await begin(queue, replica)
-            await stream.says(lambda told: told.name == name_of(job), within_s=20)
+            await stream.says(lambda told: told.name == name_of(job))
             monkeypatch.setattr("wherry_queue.watch_feed._BLIND_S", 0.1)
             await down(postgres_server, lambda: stream.ended)
             assert isinstance(stream.ended, DatabaseUnavailable)

@@ -47,7 +47,7 @@ async def test_a_look_finds_what_is_open_and_what_is_new_and_nothing_older(queue
     assert [signs[job_id].waiting for job_id in (ended, still_open, new)] == [False, True, True]
 
 
-@pytest.mark.row("J3", missing="per-file listing of a job")
+@pytest.mark.row("J3")
 @pytest.mark.row("J5", missing="ETA")
 async def test_a_look_shows_nobody_elses_jobs_and_no_listings(queue: QueueCase) -> None:
     mine, other = await submit(queue), await submit(queue, "users/b")

@@ -45,12 +45,6 @@ def second(flow: FlowDeployment, alice: Person) -> Iterator[ReplicaCaller]:
         yield caller
 
 
-@pytest.fixture(autouse=True)
-def nothing_armed(flow: FlowDeployment) -> Iterator[None]:
-    yield
-    flow.disarm()
-
-
 @pytest.fixture(scope="package")
 def synthetic() -> Callable[[str], str]:
     """Returns a path of a tree, as `2x1x500`, that only pretending workers know, and no two jobs have in common."""

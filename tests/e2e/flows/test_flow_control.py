@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, in_state, until
+from wherry_testing.flows import FlowDeployment, in_state, under_way, until
 from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_large, write_many
 
 pytestmark = pytest.mark.row("J7")
@@ -61,7 +61,7 @@ def cancelled(
     folders.source_site.own("alice")
     with flow.worker(at=1) as worker:
         job = first.create(copy_between(folders))
-        until(lambda: folders.moved_bytes() > LARGE_BYTES // 20, "the copy is under way", 60)
+        under_way(first, job.name, lambda: folders.moved_bytes() > LARGE_BYTES // 20)
         engines = worker.children()
         flow.relay("gateway", "queue", 0).cut("CancelJob")
         began_s = time.monotonic()
@@ -136,7 +136,7 @@ def paused(
     folders.source_site.own("alice")
     with flow.worker(at=1):
         job = first.create(copy_between(folders))
-        until(lambda: folders.arrived() >= 3, "the copy is under way", 60)
+        under_way(first, job.name, lambda: folders.arrived() >= 3)
         asked = folders.arrived()
         answer = first.pause(job.name)
         until(lambda: first.get(job.name).progress.tasks_running == 0, "nothing of it runs")

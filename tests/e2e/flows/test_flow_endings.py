@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,17 @@ import jwt
 import pytest
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_client import registration
+from wherry_testing.answer_cutting import Cut
 from wherry_testing.deployment import Person
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, in_state, until
+from wherry_testing.flows import FlowDeployment, in_state, under_way, until
 from wherry_testing.running_copies import Folders, same_trees, write_many
 from wherry_testing.sites import RealSite
 
 MANY = 14
 REVOKED_WITHIN_S = 5.0
+CONFIRMED_WITHIN_S = 100.0
 _Sites = tuple[RealSite, RealSite]
 
 
@@ -36,6 +38,98 @@ def _credentials(flow: FlowDeployment) -> list[Path]:
             if b"PRIVATE KEY" in path.read_bytes():
                 found.append(path)
     return found
+
+
+# --- the end of an account, with the queue away
+
+
+@dataclass(frozen=True)
+class Leaver:
+    """Somebody whose account was deleted while both replicas of the queue were dead.
+
+    Attributes:
+        user: who it was, without `users/`.
+        job: that they had, `jobs/{job}`.
+        cursor: of the deletion in the user service's outbox.
+        kept: whether it was still there when its time was over, and the user service had swept.
+        cuts: answers to confirmations that were to be lost.
+    """
+
+    user: str
+    job: str
+    cursor: int
+    kept: bool
+    cuts: Sequence[Cut]
+
+
+def _outbox(flow: FlowDeployment, user: str) -> list[dict[str, Any]]:
+    return flow.rows_of("user", "select * from revocation where subject = :user", user=user)
+
+
+def _confirmed(flow: FlowDeployment) -> dict[str, int]:
+    return {row["role"]: row["confirmed"] for row in flow.rows_of("user", "select * from revocation_follower")}
+
+
+def _swept(flow: FlowDeployment) -> None:
+    """Has the user service sweep: it does when it starts."""
+    flow.service("user", 0).kill()
+    flow.start_both("user")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leaver(flow: FlowDeployment, two_sites: _Sites, synthetic: Callable[[str], str]) -> Iterator[Leaver]:
+    """Comes first in this module: both followers wait a minute before they confirm, for calls that are still going on.
+
+    The queue is back when it returns.
+    """
+    person = flow.person(f"{secrets.token_hex(4)}@example.org")
+    names = [f"own-{secrets.token_hex(4)}" for _ in two_sites]
+    with person.wherry.client() as client, contextlib.closing(flow.https()) as https:
+        user = client.accounts.me().name.removeprefix("users/")
+        for name, site, username in zip(names, two_sites, ("alice", "bob"), strict=True):
+            _, described = registration.from_kit(json.dumps(site.description))
+            described.title = name
+            client.sites.create(name, described)
+            client.site_sessions.sign_in(name, username, site.accounts[username])
+        job = copy_of(synthetic("0x0x5"), synthetic("0x0x0"))
+        job.copy.items[0].source.site, job.copy.items[0].destination.site = (f"sites/{name}" for name in names)
+        with flow.caller(person, at=0) as caller:
+            made = caller.create(job)
+        flow.kill_both("queue")
+        headers = {"authorization": f"Bearer {person.tokens()['access_token']}"}
+        answer = https.json("POST", "/v1/users/me:delete", {"password": person.password}, headers)
+        assert answer.http_status == 200, answer.body
+    (row,) = _outbox(flow, user)
+    # As if its tokens had died of age: from here on only the followers keep it.
+    flow.change_rows_of("user", "update revocation set expires_ms = 0 where cursor = :cursor", cursor=row["cursor"])
+    _swept(flow)
+    kept = bool(_outbox(flow, user))
+    cuts = [flow.relay("queue", "user", replica).cut("ConfirmRevocations") for replica in (0, 1)]
+    flow.start_both("queue")
+    yield Leaver(user, made.name, row["cursor"], kept, cuts)
+    flow.disarm()
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_deletion_waits_for_a_queue_that_is_away(leaver: Leaver) -> None:
+    assert leaver.kept
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_queue_that_was_away_cancels_the_jobs_when_it_is_back(flow: FlowDeployment, leaver: Leaver) -> None:
+    until(lambda: flow.job_row(leaver.job)["ended_ms"], "the job has ended", 10)
+    row = flow.job_row(leaver.job)
+    assert row["cancelled"]
+    assert row["files_done"] == 0
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_queue_that_was_away_gives_the_history_a_pseudonym(flow: FlowDeployment, leaver: Leaver) -> None:
+    def names() -> list[str]:
+        return [str(row["name"]) for row in flow.rows("select name from queue_user")]
+
+    until(lambda: f"users/{leaver.user}" not in names(), "the user has another name", 10)
+    assert any(name.startswith("users/deleted-") for name in names())
 
 
 # --- sign-out at a site
@@ -74,7 +168,7 @@ def signed_out(
     folders.source_site.own("alice")
     with flow.worker(at=1) as worker, alice.wherry.client() as client:
         job = first.create(copy_between(folders))
-        until(lambda: folders.arrived() >= 2, "the copy is under way", 60)
+        under_way(first, job.name, lambda: folders.arrived() >= 2)
         held, engines = _credentials(flow), worker.children()
         client.site_sessions.sign_out("site-b")
         waiting = in_state(first, job.name, pb.JOB_STATE_WAITING_FOR_SIGN_IN, within_s=10)
@@ -92,7 +186,7 @@ def test_a_sign_out_at_a_site_parks_what_needs_it(signed_out: SignedOut) -> None
     assert (reason.reason, reason.site) == ("SIGN_IN_REQUIRED", "sites/site-b")
 
 
-@pytest.mark.row("S5", missing="a VO, a lifetime cut short in the browser")
+@pytest.mark.row("S5", missing="the end of warm engines that do nothing")
 def test_a_sign_out_at_a_site_ends_the_engines_and_wipes_their_credentials(signed_out: SignedOut) -> None:
     assert signed_out.engines
     assert signed_out.held
@@ -103,25 +197,6 @@ def test_a_sign_out_at_a_site_ends_the_engines_and_wipes_their_credentials(signe
 def test_what_was_parked_by_a_sign_out_goes_on_after_the_next_sign_in(signed_out: SignedOut) -> None:
     assert signed_out.job.state == pb.JOB_STATE_SUCCEEDED
     assert same_trees(signed_out.folders.source, signed_out.folders.destination / "data")
-
-
-@pytest.mark.row("S5", missing="a VO, a lifetime cut short in the browser")
-def test_a_sign_out_at_a_site_ends_warm_engines_that_do_nothing(
-    flow: FlowDeployment, alice: Person, first: ReplicaCaller, two_sites: _Sites, fresh_folders: Callable[[], Folders]
-) -> None:
-    folders = fresh_folders()
-    write_many(folders.source, 1)
-    folders.source_site.own("alice")
-    with flow.worker(at=1) as worker, alice.wherry.client() as client:
-        assert first.ended(first.create(copy_between(folders)).name).state == pb.JOB_STATE_SUCCEEDED
-        assert worker.children()
-        assert _credentials(flow)
-        client.site_sessions.sign_out("site-b")
-        try:
-            until(lambda: not worker.children(), "the warm engines are gone", REVOKED_WITHIN_S)
-            until(lambda: not _credentials(flow), "their credentials are wiped", REVOKED_WITHIN_S)
-        finally:
-            flow.sign_in_at(alice, two_sites[1], "bob")
 
 
 # --- sign-out of Wherry
@@ -178,7 +253,6 @@ def gone(flow: FlowDeployment) -> Gone:
                 for _ in stream:
                     pass
             ended.append(_code(error.value))
-        flow.disarm()
         return Gone(refused, ended, any(cut.done for cut in cuts))
 
 
@@ -194,114 +268,19 @@ def test_a_sign_out_ends_open_streams_at_both_replicas(gone: Gone) -> None:
     assert gone.ended == [grpc.StatusCode.UNAUTHENTICATED] * 2
 
 
-# --- the end of an account, with the queue away
-
-
-@dataclass(frozen=True)
-class Deleted:
-    """Somebody whose account was deleted while both replicas of the queue were dead.
-
-    Attributes:
-        user: who it was, without `users/`.
-        outbox: rows of the revocation when the queue was dead and the user service had swept, and at the end.
-        confirmed: up to where the followers had confirmed, in the same two moments; and its cursor.
-        job: its row when the queue was back.
-        names: of the users of the queue then.
-        lost: whether an answer to a confirmation was lost.
-    """
-
-    user: str
-    outbox: tuple[int, int]
-    confirmed: tuple[dict[str, int], dict[str, int]]
-    cursor: int
-    job: dict[str, Any]
-    names: Sequence[str]
-    lost: bool
-
-
-def _outbox(flow: FlowDeployment, user: str) -> list[dict[str, Any]]:
-    return flow.rows_of("user", "select * from revocation where subject = :user", user=user)
-
-
-def _confirmed(flow: FlowDeployment) -> dict[str, int]:
-    return {row["role"]: row["confirmed"] for row in flow.rows_of("user", "select * from revocation_follower")}
-
-
-def _swept(flow: FlowDeployment) -> None:
-    """Has the user service sweep: it does when it starts."""
-    flow.service("user", 0).kill()
-    flow.start_both("user")
-
-
-@pytest.fixture(scope="module")
-def deleted(flow: FlowDeployment, two_sites: _Sites, synthetic: Callable[[str], str]) -> Deleted:
-    person = flow.person(f"{secrets.token_hex(4)}@example.org")
-    names = [f"own-{secrets.token_hex(4)}" for _ in two_sites]
-    with person.wherry.client() as client, contextlib.closing(flow.https()) as https:
-        user = client.accounts.me().name.removeprefix("users/")
-        for name, site, username in zip(names, two_sites, ("alice", "bob"), strict=True):
-            _, described = registration.from_kit(json.dumps(site.description))
-            described.title = name
-            client.sites.create(name, described)
-            client.site_sessions.sign_in(name, username, site.accounts[username])
-        job = copy_of(synthetic("0x0x5"), synthetic("0x0x0"))
-        job.copy.items[0].source.site, job.copy.items[0].destination.site = (f"sites/{name}" for name in names)
-        with flow.caller(person, at=0) as caller:
-            made = caller.create(job)
-        flow.kill_both("queue")
-        cuts = [flow.relay("queue", "user", replica).cut("ConfirmRevocations") for replica in (0, 1)]
-        headers = {"authorization": f"Bearer {person.tokens()['access_token']}"}
-        answer = https.json("POST", "/v1/users/me:delete", {"password": person.password}, headers)
-        assert answer.http_status == 200, answer.body
-    (row,) = _outbox(flow, user)
-    until(lambda: _confirmed(flow)["site"] >= row["cursor"], "the site service has done its part", 15)
-    # As if its tokens had died of age: from here on only the followers keep it.
-    flow.change_rows_of("user", "update revocation set expires_ms = 0 where cursor = :cursor", cursor=row["cursor"])
-    _swept(flow)
-    while_away = len(_outbox(flow, user)), _confirmed(flow)
-    flow.start_both("queue")
-    until(lambda: _confirmed(flow)["queue"] >= row["cursor"], "the queue has done its part", 20)
-    until(lambda: flow.job_row(made.name)["ended_ms"], "the job has ended", 10)
-    _swept(flow)
-    until(lambda: not _outbox(flow, user), "the outbox is empty", 10)
-    at_last = len(_outbox(flow, user)), _confirmed(flow)
-    queue_users = [str(found["name"]) for found in flow.rows("select name from queue_user")]
-    lost = any(cut.done for cut in cuts)
-    flow.disarm()
-    return Deleted(user, (while_away[0], at_last[0]), (while_away[1], at_last[1]), row["cursor"],
-                   flow.job_row(made.name), queue_users, lost)  # fmt: skip
-
-
-@pytest.mark.row("U6", missing="export of one's data")
-def test_a_deletion_waits_for_a_queue_that_is_away(deleted: Deleted) -> None:
-    assert deleted.outbox[0] == 1
-    assert deleted.confirmed[0]["site"] >= deleted.cursor > deleted.confirmed[0]["queue"]
-
-
-@pytest.mark.row("U6", missing="export of one's data")
-def test_a_queue_that_was_away_cancels_the_jobs_when_it_is_back(deleted: Deleted) -> None:
-    assert deleted.job["cancelled"]
-    assert deleted.job["files_done"] == 0
-
-
-@pytest.mark.row("U6", missing="export of one's data")
-def test_a_queue_that_was_away_gives_the_history_a_pseudonym(deleted: Deleted) -> None:
-    assert f"users/{deleted.user}" not in deleted.names
-    assert any(name.startswith("users/deleted-") for name in deleted.names)
-
-
-@pytest.mark.row("U6", missing="export of one's data")
-def test_a_deletion_is_forgotten_once_both_have_confirmed_it_though_an_answer_to_that_was_lost(
-    deleted: Deleted,
-) -> None:
-    assert deleted.lost
-    assert deleted.outbox[1] == 0
-    assert min(deleted.confirmed[1].values()) >= deleted.cursor
-
-
 def test_nothing_else_of_the_deployment_noticed(
-    flow: FlowDeployment, deleted: Deleted, first: ReplicaCaller, second: ReplicaCaller, synthetic: Callable[[str], str]
+    flow: FlowDeployment, leaver: Leaver, first: ReplicaCaller, second: ReplicaCaller, synthetic: Callable[[str], str]
 ) -> None:
     with flow.worker(at=1, pretending=[]):
         job = first.create(copy_of(synthetic("0x0x5"), synthetic("0x0x0")))
         assert second.ended(job.name).state == pb.JOB_STATE_SUCCEEDED
+
+
+@pytest.mark.row("U6", missing="export of one's data")
+def test_a_deletion_is_forgotten_once_both_have_confirmed_it_though_answers_to_that_were_lost(
+    flow: FlowDeployment, leaver: Leaver
+) -> None:
+    until(lambda: min(_confirmed(flow).values()) >= leaver.cursor, "both have confirmed", CONFIRMED_WITHIN_S)
+    assert any(cut.done for cut in leaver.cuts)
+    _swept(flow)
+    until(lambda: not _outbox(flow, leaver.user), "the outbox is empty", 10)

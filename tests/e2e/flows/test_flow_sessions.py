@@ -13,7 +13,7 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_testing.answer_cutting import Cut
 from wherry_testing.deployment import Person
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, in_state, until
+from wherry_testing.flows import FlowDeployment, in_state, under_way, until
 from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_many
 from wherry_testing.sites import RealSite
 
@@ -84,7 +84,7 @@ def expired(
     folders.source_site.own("alice")
     with flow.worker(at=1):
         job = first.create(copy_between(folders))
-        until(lambda: folders.arrived() >= 3, "the copy is under way", 60)
+        under_way(first, job.name, lambda: folders.arrived() >= 3)
         relays = [flow.relay("queue", "site", replica) for replica in (0, 1)]
         cuts = [relay.cut("WatchSessions", holding=b"sites/site-b") for relay in relays]
         _end_session(flow, alice, "site-b")

@@ -6,12 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from wherry.queue.v1 import file_service_pb2
 from wherry.queue.v1 import lease_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
-from wherry_testing.queue_service import DEADLINE_S, QueueServiceUnderTest, TestWorker, copy_request
+from wherry_testing.pki import TestPki
+from wherry_testing.queue_service import (
+    DEADLINE_S,
+    QueueServiceUnderTest,
+    TestWorker,
+    copy_request,
+    running_queue_service,
+)
 
 WORKERS, INTERACTIVE, BULK = 2, 2, 3
 """Places are those of one worker."""
@@ -53,6 +61,13 @@ class Busy:
         await worker.report(lease, pb.ReportEntriesRequest(cursor=b"file", entries=[entry]))
         self.listings += 1
         assert await worker.settle(lease) == pb.SETTLEMENT_STATUS_ACCEPTED
+
+
+@pytest.fixture
+async def queue(pki: TestPki, database_url: str, tmp_path: Path) -> AsyncIterator[QueueServiceUnderTest]:
+    """A service of which nothing is lost by waiting: on a busy machine as well it is the count that tells."""
+    async with running_queue_service(pki, database_url, tmp_path, ttl_s=30, listing_wait_s=30) as service:
+        yield service
 
 
 @pytest.fixture

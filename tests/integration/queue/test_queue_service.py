@@ -74,7 +74,7 @@ async def test_a_watch_of_a_job_that_waits_says_why(queue: QueueServiceUnderTest
         assert job.waiting_reason.reason == "NO_WORKER"
 
 
-@pytest.mark.row("J3", missing="per-file listing of a job")
+@pytest.mark.row("J3")
 async def test_another_users_job_cannot_be_seen_watched_or_cancelled(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs:
         job = await jobs.CreateJob(copy_request(), metadata=queue.as_user("a"))

@@ -140,7 +140,7 @@ async def test_moving_bytes_and_their_rate_are_told_for_each_job(queue: QueueSer
         assert (ended.progress.bytes_done, ended.progress.bytes_moving) == (20, 0)
 
 
-@pytest.mark.row("J3", missing="per-file listing of a job")
+@pytest.mark.row("J3")
 @pytest.mark.row("J5", missing="ETA")
 async def test_a_watch_of_all_jobs_shows_nobody_elses_and_no_listings(quiet: QueueServiceUnderTest) -> None:
     async with quiet.jobs() as jobs, quiet.files() as files, quiet.worker(interactive=1, bulk=1) as worker:
@@ -215,14 +215,13 @@ async def test_a_watch_speaks_at_most_four_times_a_second_however_much_happens(q
         began_s = time.monotonic()
         arrivals: list[float] = []
         told: set[str] = set()
-        while time.monotonic() < began_s + 2:
+        while time.monotonic() < began_s + 2 or len(made) <= 20:  # too little would say nothing
             told.update(names(await next_of(stream)))
             arrivals.append(time.monotonic())
         stopped.set()
         await making
         while told != made:
             told.update(names(await next_of(stream)))
-        assert len(made) > 20, "too little has happened for the test to say anything"
         assert len(arrivals) <= (arrivals[-1] - arrivals[0]) * 4 + 2
         assert len(arrivals) >= 3
 

@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -214,6 +215,24 @@ def _engine(url: str) -> sa.Engine:
 def until(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> Any:
     """Returns the first true value of `condition`; fails where there is none in time."""
     return wait_until(condition, what, within_s, 0.02)
+
+
+def under_way(caller: ReplicaCaller, job: str, condition: Callable[[], object], within_s: float = 60.0) -> None:
+    """Waits until a copy has come so far; fails at once where it has ended, or waits for somebody."""
+    running = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_EXPANDING, pb.JOB_STATE_RUNNING)
+    looked_s = time.monotonic()
+
+    def so_far() -> bool:
+        nonlocal looked_s
+        if condition():
+            return True
+        if time.monotonic() > looked_s + 1:
+            looked_s = time.monotonic()
+            found = caller.get(job)
+            assert found.state in running, f"it is not under way: {found}"
+        return False
+
+    until(so_far, f"{job} is under way", within_s)
 
 
 def in_state(caller: ReplicaCaller, job: str, *states: pb.JobState.ValueType, within_s: float = 30.0) -> pb.Job:

@@ -37,6 +37,8 @@ _SETTINGS = {
     "log_min_messages": "warning",
 }
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+_KILL_PROOF = {"synchronous_commit": "on", "full_page_writes": "on"}
+"""What was written before a process was killed is the kernel's, which is not: only a power cut would lose it."""
 
 
 class PostgresMissing(Exception):
@@ -67,10 +69,11 @@ class PostgresServer:
 
     Args:
         durable: wait for the disk at each commit, as a benchmark has to.
+        kill_proof: keep what was committed when `kill` ends it, without waiting for the disk.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
-        self._settings = _SETTINGS | (_DURABLE if durable else {})
+    def __init__(self, *, durable: bool = False, kill_proof: bool = False) -> None:
+        self._settings = _SETTINGS | (_KILL_PROOF if kill_proof else {}) | (_DURABLE if durable else {})
         self._programs = postgres_programs()
         self._prefix, self._owner = _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="wherry-pg-"))
@@ -119,7 +122,7 @@ class PostgresServer:
         self._process = None
 
     def kill(self) -> None:
-        """Kills the server and every process of it (SIGKILL). `durable` ones lose nothing of what was committed."""
+        """Kills the server and every process of it (SIGKILL). Those that are made for it lose nothing."""
         if self._process is None:
             return
         pids = [self._process.pid, *children_of(self._process.pid)]

@@ -11,13 +11,21 @@ from wherry_queue import bitmap
 from wherry_queue.models import EntryFailure, Job, Lane, Link, Replica, Site, Task, User
 from wherry_queue.states import CHUNKS, DIRECTORY_WORK, ENDED, WALKS, Counted, Hold, TaskState, WorkClass
 
+_TASKS = sa.select(*[column for column in Task.__table__.columns if column.name not in ("payload", "cursor")])
+_LANES = sa.select(Lane.__table__)
+_JOBS = sa.select(*[column for column in Job.__table__.columns if column.name not in ("specification", "summary")])
+_USERS = sa.select(User.__table__)
+_LINKS = sa.select(Link.__table__)
+_SITES = sa.select(Site.__table__)
+_REPLICAS = sa.select(Replica.id)
+_FAILURES = sa.select(EntryFailure.job_id, EntryFailure.task_id, EntryFailure.entry_index, EntryFailure.size_bytes)
+
 
 def discrepancies(connection: Connection) -> list[str]:
     """Returns, in words, each counter that is not what counting gives. Nothing may change meanwhile."""
-    columns = [column for column in Task.__table__.columns if column.name not in ("payload", "cursor", "failure")]
-    tasks = connection.execute(sa.select(*columns)).all()
-    lanes = connection.execute(sa.select(Lane.__table__)).all()
-    jobs = {job.id: job for job in connection.execute(sa.select(Job.__table__))}
+    tasks = connection.execute(_TASKS).all()
+    lanes = connection.execute(_LANES).all()
+    jobs = {job.id: job for job in connection.execute(_JOBS)}
     return [*_lanes(tasks, lanes, jobs), *_users(connection, lanes), *_limits(connection, tasks, lanes),
             *_tasks(connection, tasks), *_jobs(tasks, jobs), *_failures(connection, tasks, jobs)]  # fmt: skip
 
@@ -56,7 +64,7 @@ def _lanes(tasks: Any, lanes: Any, jobs: dict[int, Any]) -> list[str]:
 def _users(connection: Connection, lanes: Any) -> list[str]:
     active = Counter((lane.user_id, lane.work_class) for lane in lanes if lane.pending and not lane.hold)
     found = []
-    for user in connection.execute(sa.select(User.__table__)):
+    for user in connection.execute(_USERS):
         found += _differing(f"user {user.id}.active_bulk", user.active_bulk, active[user.id, WorkClass.BULK])
         interactive = active[user.id, WorkClass.INTERACTIVE]
         found += _differing(f"user {user.id}.active_interactive", user.active_interactive, interactive)
@@ -65,7 +73,7 @@ def _users(connection: Connection, lanes: Any) -> list[str]:
 
 def _limits(connection: Connection, tasks: Any, lanes: Any) -> list[str]:
     of_lane = {lane.id: lane for lane in lanes}
-    links = {link.id: link for link in connection.execute(sa.select(Link.__table__))}
+    links = {link.id: link for link in connection.execute(_LINKS)}
     running: Counter[tuple[str, int]] = Counter()
     found = []
     for task in tasks:
@@ -83,16 +91,16 @@ def _limits(connection: Connection, tasks: Any, lanes: Any) -> list[str]:
             running[name, row_id] += bool(task.counted & bit)
     for link in links.values():
         found += _differing(f"link {link.id}.inflight", link.inflight, running["link", link.id])
-    for site in connection.execute(sa.select(Site.__table__)):
+    for site in connection.execute(_SITES):
         found += _differing(f"site {site.id}.inflight_out", site.inflight_out, running["site out", site.id])
         found += _differing(f"site {site.id}.inflight_in", site.inflight_in, running["site in", site.id])
-    for user in connection.execute(sa.select(User.__table__)):
+    for user in connection.execute(_USERS):
         found += _differing(f"user {user.id}.inflight", user.inflight, running["user", user.id])
     return found
 
 
 def _tasks(connection: Connection, tasks: Any) -> list[str]:
-    replicas = set(connection.execute(sa.select(Replica.id)).scalars())
+    replicas = set(connection.execute(_REPLICAS).scalars())
     found = []
     for task in tasks:
         if task.state == TaskState.RUNNING:
@@ -100,6 +108,8 @@ def _tasks(connection: Connection, tasks: Any) -> list[str]:
                 found.append(f"task {task.id} runs in the name of replica {task.replica_id}, which nobody will reap")
         elif task.replica_id is not None or task.thumbprint is not None:
             found.append(f"task {task.id} does not run and still has a worker")
+        if task.state == TaskState.FAILED and task.failure is None:
+            found.append(f"task {task.id} has failed and does not say why")
         found += _differing(
             f"task {task.id} has a time to wait for", task.not_before_ms is not None, task.state == TaskState.DELAYED
         )
@@ -107,7 +117,9 @@ def _tasks(connection: Connection, tasks: Any) -> list[str]:
             continue
         settled = bitmap.count(task.settled)
         if settled > task.entry_count or task.files_done > settled:
-            found.append(f"task {task.id} counts {task.files_done} files, by its bitmap {settled} of {task.entry_count}")
+            found.append(
+                f"task {task.id} counts {task.files_done} files, by its bitmap {settled} of {task.entry_count}"
+            )
         if task.files_done + task.files_failed > task.entry_count:
             found.append(f"task {task.id} counts more files than it has")
         if task.state == TaskState.SUCCEEDED:
@@ -118,10 +130,9 @@ def _tasks(connection: Connection, tasks: Any) -> list[str]:
 def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[str]:
     """What walks could not take in is counted by job alone, and stands in the failures with its place."""
     walks = {task.id for task in tasks if task.kind in WALKS}
-    columns = (EntryFailure.job_id, EntryFailure.task_id, EntryFailure.entry_index, EntryFailure.size_bytes)
     left_out: Counter[int] = Counter()
     left_out_bytes: Counter[int] = Counter()
-    for row in connection.execute(sa.select(*columns)):
+    for row in connection.execute(_FAILURES):
         if row.task_id in walks and row.entry_index >= 0:
             left_out[row.job_id] += 1
             left_out_bytes[row.job_id] += row.size_bytes
@@ -144,7 +155,8 @@ def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[
         if not len(failed) + bool(left_out[job_id]) <= job.tasks_failed <= len(failed) + left_out[job_id]:
             said = f"{len(failed)} and {left_out[job_id]} files left out"
             found.append(f"job {job_id}.tasks_failed says {job.tasks_failed}, counted {said}")
-        found += _differing(f"job {job_id} has a failure", job.failure is not None, job.tasks_failed > 0)
+        if job.failure is None and (job.tasks_failed or job.files_failed):
+            found.append(f"job {job_id} has failed in something and does not say why")
     return found
 
 

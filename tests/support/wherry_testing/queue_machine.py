@@ -22,13 +22,23 @@ from wherry_queue.models import Base, Job, Link, Replica, SignIn, Site, Task, Us
 from wherry_queue.settling import SIGN_IN_REASON, FailedEntry, Failure, Settlement
 from wherry_queue.sign_ins import ChangeKind, SessionChange
 from wherry_queue.states import CHUNKS, WALKS, Hold, JobState, Outcome, TaskKind, TaskState, WorkClass, job_state
-from wherry_queue.store import control, lanes, leases, limits, replicas, retention, retrying, settlements, sign_ins
-from wherry_queue.store import submission
+from wherry_queue.store import (
+    control,
+    lanes,
+    leases,
+    limits,
+    replicas,
+    retention,
+    retrying,
+    settlements,
+    sign_ins,
+    submission,
+)
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import Defaults, Kind
 from wherry_testing.queue_books import assert_counters
 from wherry_testing.queue_cases import POLICY, chunk_task, copy_job, failed, files
-from wherry_testing.queue_model import REOPENED, Model, ModelJob, ModelTask, row_of
+from wherry_testing.queue_model import REOPENED, Model, ModelJob, row_of
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -50,7 +60,7 @@ _BANS = (Hold.USER_BANNED, Hold.SOURCE_BANNED, Hold.DESTINATION_BANNED)
 _SUBMISSION: dict[str, st.SearchStrategy[Any]] = {
     "user": st.sampled_from(_USERS),
     "link": st.sampled_from(_LINKS),
-    "kind": st.sampled_from(["chunks", "chunks", "walk", "removal", "directory", "listing"]),
+    "kind": st.sampled_from(["walk", "chunks", "chunks", "removal", "removal", "directory", "listing"]),
     "count": st.integers(1, 4),
     "priority": st.sampled_from([0, 5, 9]),
 }
@@ -91,7 +101,8 @@ def batch(holding: Holding, after: bytes) -> Found:
     )
 
 
-_CALLS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
+_ACTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {}
+_OFTEN: list[str] = []
 
 
 def act(weight: int, **values: st.SearchStrategy[Any]) -> Callable[[T], T]:
@@ -102,10 +113,15 @@ def act(weight: int, **values: st.SearchStrategy[Any]) -> Callable[[T], T]:
     """
 
     def note(method: T) -> T:
-        _CALLS.extend([st.tuples(st.just(method.__name__), st.fixed_dictionaries(values))] * weight)
+        _ACTS[method.__name__] = values
+        _OFTEN.extend([method.__name__] * weight)
         return method
 
     return note
+
+
+def _call(name: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+    return st.tuples(st.just(name), st.fixed_dictionaries(_ACTS[name]))
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -136,7 +152,7 @@ class QueueMachine(RuleBasedStateMachine):
         for values in several:
             self.submit(**values)
 
-    @rule(call=st.deferred(lambda: st.one_of(_CALLS)))
+    @rule(call=st.deferred(lambda: st.sampled_from(sorted(_OFTEN, key=_OFTEN.count, reverse=True)).flatmap(_call)))
     def step(self, call: tuple[str, dict[str, Any]]) -> None:
         """One thing happens."""
         name, values = call
@@ -267,14 +283,15 @@ class QueueMachine(RuleBasedStateMachine):
             self.take_back(replica, [(task.task_id, task.fence)], given=False)
         self.not_given.clear()
 
-    @act(4, pick=st.integers(0, 99), again=st.booleans(), stranger=st.sampled_from([False, False, False, True]))
+    @act(6, pick=st.integers(0, 99), again=st.booleans(), stranger=st.sampled_from([False, False, False, True]))
     def report(self, pick: int, again: bool, stranger: bool) -> None:
         """A walk finds something, or says again what it found last; perhaps it is one that has lost its lease."""
-        if not self.held:
+        walks = [holding for holding in self.held if holding.task.kind in WALKS]
+        if not walks:
+            walks = [holding for holding in self.take(pick % 2, 3, WorkClass.BULK) if holding.task.kind in WALKS]
+        if not walks:
             return
-        holding = self.held[pick % len(self.held)]
-        if holding.task.kind not in WALKS:
-            return
+        holding = walks[pick % len(walks)]
         after = holding.cursor
         if again and after:
             place = _BATCHES.index(after)
@@ -315,7 +332,7 @@ class QueueMachine(RuleBasedStateMachine):
         keep: bool, stranger: bool, crash: bool,
     ) -> None:  # fmt: skip
         """A worker says how it went; with `keep` its word is sent twice, with `crash` what it opens is left closed."""
-        if not self.held:
+        if not self.held and not self.take(pick % 2, 3, WorkClass.BULK):
             return
         holding = self.held[pick % len(self.held)]
         if not stranger:
@@ -323,11 +340,14 @@ class QueueMachine(RuleBasedStateMachine):
         task, chunk = holding.task, holding.task.kind in CHUNKS
         before = int.from_bytes(task.settled, "little")
         bits = (sum(1 << i for i in done if i < task.entry_count) | before) if chunk else 0
-        fresh = (bits & ~before).bit_count()
+        fresh = bits & ~before
         failure = Failure("WHY", "because", retryable=retryable)
         sign_in_site = ""
         if outcome is Outcome.RETURNED and signed_out:
-            failure, sign_in_site = Failure(SIGN_IN_REASON, "sign in"), (task.source_site, task.destination_site)[pick % 2]
+            failure, sign_in_site = (
+                Failure(SIGN_IN_REASON, "sign in"),
+                (task.source_site, task.destination_site)[pick % 2],
+            )
         lost = [i for i in sorted(broken) if not bits >> i & 1] if chunk else []
         word = Settlement(
             task.task_id,
@@ -335,32 +355,40 @@ class QueueMachine(RuleBasedStateMachine):
             outcome,
             failure=failure if outcome in (Outcome.FAILED, Outcome.RETURNED) else None,
             done=bits.to_bytes(1, "little") if chunk else b"",
-            files_done=fresh,
-            bytes_done=10 * fresh,
+            files_done=fresh.bit_count(),
+            bytes_done=10 * fresh.bit_count(),
             failures=[FailedEntry(i, b"/x", 10, failure) for i in lost],
             thumbprint="stranger" if stranger else holding.thumbprint,
             sign_in_site=sign_in_site,
         )
-        if self.send(word, crash=crash) and sign_in_site:
+        if self.send((word, fresh), crash=crash) and sign_in_site:
             open_jobs = self.open_jobs()
             self.do(sign_ins.doubt, [(task.task_id, sign_in_site)])
             self.model.learn(task.user, sign_in_site, 0, open_jobs)
         if keep:
             self.past.append(word)
+            self.send((word, fresh), (word, fresh))
 
-    def send(self, word: Settlement, *, crash: bool = False) -> bool:
-        """Sends a word and checks the answer; opens what it ends. Tells whether it counted now."""
-        known = self.model.tasks.get(word.task_id)
-        stands = known is not None and known.running and (known.fence, known.thumbprint) == (word.fence, word.thumbprint)
-        repeated = known is not None and known.settled_fence == word.fence
-        (answer,), jobs = self.do(settlements.settle, [word], POLICY)
-        assert answer == (stands or repeated), f"the word of fence {word.fence} about task {word.task_id}"
-        if stands and known is not None:
-            known.running, known.settled_fence = False, word.fence
-            known.done |= int.from_bytes(word.done, "little")
-            assert jobs == {known.job.job_id}
-        else:
-            assert not jobs
+    def send(self, *words: tuple[Settlement, int], crash: bool = False) -> bool:
+        """Sends words together and checks the answers; opens what they end. Tells whether the last counted now.
+
+        Args:
+            words: each with the bits of the entries that were done in this attempt.
+        """
+        answers, jobs = self.do(settlements.settle, [word for word, _ in words], POLICY)
+        changed, stands = set(), False
+        for (word, fresh), answer in zip(words, answers, strict=True):
+            known = self.model.tasks.get(word.task_id)
+            stands = known is not None and known.running
+            stands = stands and known is not None and (known.fence, known.thumbprint) == (word.fence, word.thumbprint)
+            repeated = known is not None and known.settled_fence == word.fence
+            assert answer == (stands or repeated), f"the word of fence {word.fence} about task {word.task_id}"
+            if stands and known is not None:
+                known.running, known.settled_fence = False, word.fence
+                assert known.done & fresh == 0, "given out again though it was done"
+                known.done |= fresh
+                changed.add(known.job.job_id)
+        assert jobs == changed
         for job_id in [] if crash else jobs:
             self.do(lanes.open_next_phase, job_id)
         return stands
@@ -369,7 +397,7 @@ class QueueMachine(RuleBasedStateMachine):
     def repeat(self, pick: int) -> None:
         """An answer was lost and the worker repeats its word."""
         if self.past:
-            self.send(self.past[pick % len(self.past)])
+            self.send((self.past[pick % len(self.past)], 0))
 
     @act(1, pick=st.integers(0, 99))
     def lapse(self, pick: int) -> None:
@@ -567,10 +595,12 @@ class QueueMachine(RuleBasedStateMachine):
         for kind, name, _ in list(self.model.limited()):
             self.set_limit(kind, name, -1)
         self.work_off()
-        for job in [job for job in self.model.jobs.values() if job.work_class is WorkClass.BULK]:
-            if self.try_again(job):
+        mine = [job for job in self.model.jobs.values() if job.work_class is WorkClass.BULK]
+        for _ in range(3):  # a walk that is retried may find more that stands in the way of something
+            again = [job for job in mine if self.try_again(job)]
+            for job in again:
                 self.let_go(job)
-        self.work_off()
+            self.work_off()
         for row in self.do(lambda c: c.execute(sa.select(Job.__table__)).all()):
             assert row.work_class == WorkClass.INTERACTIVE or job_state(row) is JobState.SUCCEEDED, f"job {row.id}"
 
@@ -584,30 +614,29 @@ class QueueMachine(RuleBasedStateMachine):
         for turn in range(200):
             self.do(lambda c: lanes.release_delayed(c, 1 << 60))
             mine = self.take(turn % 2, 20, WorkClass.INTERACTIVE) + self.take(turn % 2, 20, WorkClass.BULK)
-            for holding in mine:
-                self.complete(holding)
+            if mine:
+                self.send(*[self.complete(holding) for holding in mine])
             if not mine and not self.open_jobs():
                 break
         self.the_books_agree()
         left = self.do(lambda c: c.execute(sa.select(Job.__table__).where(Job.ended_ms.is_(None))).all())
         assert not left, f"these jobs wait for ever: {[(row.id, job_state(row).name) for row in left]}"
 
-    def complete(self, holding: Holding) -> None:
-        """Does all of a task, as a worker that nothing goes wrong with."""
+    def complete(self, holding: Holding) -> tuple[Settlement, int]:
+        """Does all of a task, as a worker that nothing goes wrong with; returns the word, and what it did."""
         task = holding.task
         while task.kind in WALKS and holding.cursor != _BATCHES[-1]:
             self.tell(holding, holding.cursor, holding.thumbprint)
         before = int.from_bytes(task.settled, "little")
         bits = (1 << task.entry_count) - 1 if task.kind in CHUNKS else 0
-        fresh = (bits & ~before).bit_count()
+        fresh = bits & ~before
         done = bits.to_bytes(1, "little") if bits else b""
-        self.send(
-            Settlement(
-                task.task_id, task.fence, Outcome.COMPLETED, done=done, files_done=fresh, bytes_done=10 * fresh,
-                thumbprint=holding.thumbprint,
-            )
+        word = Settlement(
+            task.task_id, task.fence, Outcome.COMPLETED, done=done, files_done=fresh.bit_count(),
+            bytes_done=10 * fresh.bit_count(), thumbprint=holding.thumbprint,
         )  # fmt: skip
         self.held.remove(holding)
+        return word, fresh
 
     # --- looks ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,29 @@ from wherry_queue.states import CHUNKS, FINISHED, Hold, JobState, TaskState, Wor
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import Defaults, Key, Kind, effective
 
-_RATE: Any = Link.__table__.c.bytes_per_second
+_TASKS = sa.select(
+    Task.id, Task.job_id, Task.kind, Task.state, Task.fence, Task.settled, Task.settled_fence, Task.files_done,
+    Task.files_failed, Task.bytes_done, Task.total_bytes, Task.entry_count, Task.thumbprint, Task.replica_id,
+    Task.cursor,
+)  # fmt: skip
+_DELAYED = sa.select(Task.id, Task.job_id).where(Task.state == TaskState.DELAYED)
+_READY = (
+    sa.select(
+        Task.id,
+        Task.job_id,
+        Task.total_bytes,
+        Task.bytes_done,
+        Task.refused_until_ms,
+        Link.__table__.c.bytes_per_second,
+    )
+    .join(Job, Job.id == Task.job_id)
+    .join(Link, Link.id == Job.link_id)
+    .where(Task.state == TaskState.READY)
+)
+_JOBS = sa.select(Job.__table__)
+_USERS = sa.select(User.name, User.inflight)
+_SITES = sa.select(Site.id, Site.name, Site.inflight_in, Site.inflight_out)
+_LINKS = sa.select(Link.source_id, Link.destination_id, Link.inflight)
 REOPENED = Hold.CANCELLED | Hold.PAUSED | Hold.SIGN_IN
 """What a retry takes away."""
 
@@ -103,7 +125,7 @@ class Model:
             self._check_sessions(connection, task, job, now_ms)
             known.fence, known.running, known.thumbprint, known.replica = task.fence, True, None, replica
         self._check_rooms(taken)
-        for row in connection.execute(sa.select(Task.id, Task.job_id).where(Task.state == TaskState.DELAYED)):
+        for row in connection.execute(_DELAYED):
             if row.id not in before:
                 self.jobs[row.job_id].hold |= Hold.TOO_SHORT
 
@@ -153,13 +175,7 @@ class Model:
         for kind, name, cap in self.limited():
             if running[kind, name] >= cap:
                 full.add((kind, name))
-        ready = (
-            sa.select(Task.id, Task.job_id, Task.total_bytes, Task.bytes_done, Task.refused_until_ms, _RATE)
-            .join(Job, Job.id == Task.job_id)
-            .join(Link, Link.id == Job.link_id)
-            .where(Task.state == TaskState.READY)
-        )
-        for row in connection.execute(ready):
+        for row in connection.execute(_READY):
             job = self.jobs[row.job_id]
             if job.work_class is not work_class or job.hold & ~Hold.TOO_SHORT:
                 continue
@@ -171,13 +187,7 @@ class Model:
     def check(self, connection: Connection) -> None:
         """Asserts that the database says of jobs and tasks what it must."""
         self._check_limits(connection)
-        tasks = connection.execute(
-            sa.select(
-                Task.id, Task.job_id, Task.kind, Task.state, Task.fence, Task.settled, Task.settled_fence,
-                Task.files_done, Task.files_failed, Task.bytes_done, Task.total_bytes, Task.entry_count, Task.thumbprint,
-                Task.replica_id, Task.cursor,
-            )
-        ).all()  # fmt: skip
+        tasks = connection.execute(_TASKS).all()
         done: Counter[int] = Counter()
         for row in tasks:
             if (known := self.tasks.get(row.id)) is None:
@@ -186,7 +196,7 @@ class Model:
                 continue
             self._check_task(row, known)
             done[row.job_id] += known.done.bit_count()
-        rows = connection.execute(sa.select(Job.__table__)).all()
+        rows = connection.execute(_JOBS).all()
         assert {row.id for row in rows} == set(self.jobs)
         for row in rows:
             self._check_job(row, self.jobs[row.id], done[row.id])
@@ -232,13 +242,13 @@ class Model:
 
     def _counted(self, connection: Connection) -> dict[tuple[Kind, str], int]:
         found: dict[tuple[Kind, str], int] = {}
-        for user in connection.execute(sa.select(User.name, User.inflight)):
+        for user in connection.execute(_USERS):
             found[Kind.USER, user.name] = user.inflight
         names = {}
-        for site in connection.execute(sa.select(Site.id, Site.name, Site.inflight_in, Site.inflight_out)):
+        for site in connection.execute(_SITES):
             names[site.id] = site.name
             found[Kind.SITE_IN, site.name], found[Kind.SITE_OUT, site.name] = site.inflight_in, site.inflight_out
-        for link in connection.execute(sa.select(Link.source_id, Link.destination_id, Link.inflight)):
+        for link in connection.execute(_LINKS):
             found[Kind.LINK, f"{names[link.source_id]} {names[link.destination_id]}"] = link.inflight
         return found
 

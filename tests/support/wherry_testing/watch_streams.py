@@ -37,7 +37,7 @@ class Stream:
         self.flows.set()
         self.running = asyncio.create_task(self._run(user, messages))
 
-    async def says(self, condition: Callable[[pb.Job], object], within_s: float = 10) -> pb.Job:
+    async def says(self, condition: Callable[[pb.Job], object], within_s: float = 30) -> pb.Job:
         """Waits until the condition holds for a job, as it was said last."""
 
         def found() -> list[pb.Job]:

@@ -152,3 +152,11 @@ def test_markup_in_a_foreign_text_is_text(capsys: pytest.CaptureFixture[str]) ->
     told = capsys.readouterr().err
     assert "[red]not red[/red] :smile: [/x]" in told
     assert "[link=x]no[/link]" in told
+
+
+@pytest.mark.row("C4", missing="job logs, receipt")
+def test_a_job_with_more_items_than_a_list_shows_counts_them_all() -> None:
+    job = copy_job()
+    assert "more" not in wording.operation(job)
+    job.item_count = 25
+    assert "and 24 more" in wording.operation(job)

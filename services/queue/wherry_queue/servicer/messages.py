@@ -180,6 +180,7 @@ def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:
         bytes_per_second=0.0 if finished else view.bytes_per_second,
         average_bytes_per_second=(row.bytes_done + moving) / elapsed_s if elapsed_s else 0.0,
         elapsed=duration(elapsed_s),
+        files_landed=0 if finished else view.files_landed,
     )
 
 

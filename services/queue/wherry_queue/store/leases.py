@@ -17,7 +17,7 @@ from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
 from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass, stop_reason
 from wherry_queue.store import limits
 from wherry_queue.store.candidates import Candidate, blocked_users
-from wherry_queue.store.lanes import ACTIVE, make_ready
+from wherry_queue.store.lanes import ACTIVE, lock, make_ready
 from wherry_queue.store.limits import NO_LIMITS, Defaults
 from wherry_queue.store.looking import Refused, correct_empty, look
 from wherry_queue.store.settlements import Change, apply_changes, running_tasks
@@ -105,7 +105,8 @@ def lease(
     lanes, waiting, refused = look(connection, work_class, want, defaults, now_ms)
     limited = work_class is WorkClass.BULK
     keys = {lane.id: _limits_of(lane) if limited else () for lane in lanes if waiting.get(lane.id)}
-    rooms = limits.rooms(connection, (key for of_lane in keys.values() for key in of_lane), defaults)
+    users = {lane.user_id for lane in lanes if lane.id in keys}.union(refused.users)
+    rooms = limits.rooms(connection, (key for of_lane in keys.values() for key in of_lane), defaults, users)
     counted = {lane_id: [key for key in of_lane if key in rooms] for lane_id, of_lane in keys.items()}
     queues = [
         LaneQueue(lane.id, lane.user_id, lane.priority, lane.rank, waiting.get(lane.id, ()), counted.get(lane.id, ()))
@@ -394,14 +395,12 @@ def requeue(
             again.append(row)
         else:
             changes.append(Change(row, decision, row.settled_fence, row.lapses + 1))
-    if changes:
-        apply_changes(connection, changes)
     if again:
+        lock(connection, *(row.job_id for row in again))
+        limits.lock_users(connection, {row.user_id for row in (*again, *(change.task for change in changes))})
         ids = [row.id for row in again]
         if given:
             connection.execute(sa.update(Task).where(Task.id.in_(ids)).values(lapses=Task.lapses + 1))
         make_ready(connection, ids, TaskState.RUNNING)
-        limits.give_back(connection, again)
-        for job_id, lapsed in sorted(Counter(row.job_id for row in again).items()):
-            connection.execute(sa.update(Job).where(Job.id == job_id).values(tasks_running=Job.tasks_running - lapsed))
+    apply_changes(connection, changes, again)
     return {row.job_id for row in again} | {change.task.job_id for change in changes}

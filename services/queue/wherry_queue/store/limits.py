@@ -8,7 +8,7 @@ What has no limit is not counted: everybody would wait for its row, for nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -50,7 +50,6 @@ _COLUMNS = {
     Kind.SITE_IN: _Column(_SITE, _SITE.c.cap_in, _SITE.c.inflight_in, Counted.SITE_IN),
     Kind.LINK: _Column(_LINK, _LINK.c.cap, _LINK.c.inflight, Counted.LINK),
 }
-"""In the order in which their rows are locked."""
 
 Key = tuple[Kind, int]
 """A limit: what it is about, and its row's id."""
@@ -92,24 +91,54 @@ def has_room(kind: Kind, table: Any, defaults: Defaults) -> sa.ColumnElement[boo
     return sa.or_(cap < 0, inflight < sa.func.coalesce(cap, default))
 
 
-def rooms(connection: Connection, keys: Iterable[Key], defaults: Defaults) -> dict[Hashable, int]:
-    """Locks the rows of those of the limits that limit, and returns how many more tasks each lets start."""
-    by_kind: dict[Kind, list[int]] = {}
-    for kind, row_id in set(keys):
-        by_kind.setdefault(kind, []).append(row_id)
+def rooms(
+    connection: Connection, keys: Iterable[Key], defaults: Defaults, users: Collection[int]
+) -> dict[Hashable, int]:
+    """Locks the rows of those of the limits that limit, and returns how many more tasks each lets start.
+
+    Args:
+        users: who will be charged. Where there are limits, they are locked first: users come before sites and links.
+    """
+    limited = _limited(connection, set(keys), defaults)
+    if not limited:
+        return {}
+    lock_users(connection, users)
+    for table in (_SITE, _LINK):
+        ids = {row_id for kind, row_id in limited if _COLUMNS[kind].table is table}
+        _lock(connection, table, ids)
     found: dict[Hashable, int] = {}
     for kind, column in _COLUMNS.items():
-        if not (ids := by_kind.get(kind)):
-            continue
-        limited = column.cap >= 0 if defaults.of(kind) is None else sa.or_(column.cap.is_(None), column.cap >= 0)
-        query = sa.select(column.table.c.id, column.cap, column.inflight).where(column.table.c.id.in_(ids), limited)
-        for row_id, cap, inflight in connection.execute(
-            query.order_by(column.table.c.id).with_for_update(key_share=True)
-        ):
+        ids = {row_id for of_kind, row_id in limited if of_kind is kind}
+        query = sa.select(column.table.c.id, column.cap, column.inflight).where(column.table.c.id.in_(ids))
+        for row_id, cap, inflight in connection.execute(query) if ids else ():
             limit = effective(cap, defaults.of(kind))
-            assert limit is not None
-            found[kind, row_id] = limit - inflight
+            if limit is not None:
+                found[kind, row_id] = limit - inflight
     return found
+
+
+def _limited(connection: Connection, keys: Collection[Key], defaults: Defaults) -> set[Key]:
+    """Returns those of the limits that limit, without locking anything: mostly there are none."""
+    found: set[Key] = set()
+    for kind, column in _COLUMNS.items():
+        ids = {row_id for of_kind, row_id in keys if of_kind is kind}
+        if not ids:
+            continue
+        limits = column.cap >= 0 if defaults.of(kind) is None else sa.or_(column.cap.is_(None), column.cap >= 0)
+        query = sa.select(column.table.c.id).where(column.table.c.id.in_(ids), limits)
+        found.update((kind, row_id) for row_id in connection.execute(query).scalars())
+    return found
+
+
+def lock_users(connection: Connection, users: Collection[int]) -> None:
+    """Locks users' rows in their order, before whatever changes several of them more than once."""
+    _lock(connection, _USER, users)
+
+
+def _lock(connection: Connection, table: Any, ids: Collection[int]) -> None:
+    if ids:
+        query = sa.select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id)
+        connection.execute(query.with_for_update(key_share=True)).all()
 
 
 def bits(keys: Iterable[Key]) -> Counted:
@@ -146,14 +175,15 @@ def give_back(connection: Connection, tasks: Iterable[Any]) -> None:
 
 
 def _add(connection: Connection, changes: Mapping[Key, int], sign: int) -> None:
-    for kind, column in _COLUMNS.items():
-        rows = sorted((row_id, count) for (of_kind, row_id), count in changes.items() if of_kind is kind and count)
-        for row_id, count in rows:
-            connection.execute(
-                sa.update(column.table)
-                .where(column.table.c.id == row_id)
-                .values({column.inflight.name: column.inflight + sign * count})
-            )
+    """Changes what is counted, table by table, each by ascending id; a site's two limits stand in one row."""
+    for table in (_USER, _SITE, _LINK):
+        by_row: dict[int, dict[str, Any]] = {}
+        for (kind, row_id), count in changes.items():
+            column = _COLUMNS[kind]
+            if column.table is table and count:
+                by_row.setdefault(row_id, {})[column.inflight.name] = column.inflight + sign * count
+        for row_id, values in sorted(by_row.items(), key=lambda one: one[0]):
+            connection.execute(sa.update(table).where(table.c.id == row_id).values(values))
 
 
 @dataclass(frozen=True, slots=True)

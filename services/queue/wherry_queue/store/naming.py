@@ -18,8 +18,9 @@ def made(connection: Connection, table: type[User] | type[Site], name: str) -> i
 
 def made_link(connection: Connection, source: str, destination: str) -> int:
     """Returns the id of a link's row, made with its sites' if it is new."""
-    ends = {"source_id": made(connection, Site, source), "destination_id": made(connection, Site, destination)}
-    return _made(connection, Link, ends)
+    # In one order: else two who name the same new sites the other way round wait for each other.
+    sites = {name: made(connection, Site, name) for name in sorted({source, destination})}
+    return _made(connection, Link, {"source_id": sites[source], "destination_id": sites[destination]})
 
 
 def _made(connection: Connection, table: type[User] | type[Site] | type[Link], values: dict[str, Any]) -> int:

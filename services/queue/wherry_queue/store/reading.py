@@ -39,13 +39,14 @@ class JobView:
 
     Attributes:
         row: `models.Job`'s columns; `specification` is the summary where the job was looked at in brief.
-        bytes_moving, bytes_per_second: of the tasks that run now.
+        bytes_moving, files_landed, bytes_per_second: of the tasks that run now.
         waiting: why it is not running.
     """
 
     row: Any
     owner: str
     bytes_moving: int
+    files_landed: int
     bytes_per_second: float
     now_ms: int
     waiting: Reason | None = None
@@ -201,6 +202,7 @@ def view_jobs(
             sa.select(
                 JobProgress.job_id,
                 sa.func.sum(JobProgress.bytes_moving).label("moving"),
+                sa.func.sum(JobProgress.files_moving).label("landed"),
                 sa.func.sum(JobProgress.bytes_per_second).label("rate"),
             )
             .where(JobProgress.job_id.in_(ids), JobProgress.measured_ms > now_ms - PROGRESS_LIFE_MS)
@@ -218,6 +220,7 @@ def view_jobs(
                 row,
                 user,
                 min(int(progress.moving), row.bytes_total - row.bytes_done - row.bytes_failed) if progress else 0,
+                min(int(progress.landed), row.files_total - row.files_done - row.files_failed) if progress else 0,
                 float(progress.rate) if progress else 0.0,
                 now_ms,
                 waiting.get(row.id),

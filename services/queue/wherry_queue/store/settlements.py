@@ -6,7 +6,7 @@ building an SQLAlchemy expression for each task cost ten times what the database
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,10 +136,15 @@ class Change:
     lapses: int
 
 
-def apply_changes(connection: Connection, changes: Sequence[Change]) -> None:
-    """Writes what becomes of running tasks, and adds it to their jobs' and links' counters."""
+def apply_changes(connection: Connection, changes: Sequence[Change], again: Sequence[Any] = ()) -> None:
+    """Writes what becomes of running tasks, and adds it to their jobs' and links' counters.
+
+    Args:
+        again: rows, from `running_tasks`, of tasks that have been made ready instead: they run no longer.
+    """
     now_ms = database_now_ms(connection)
-    connection.execute(_UPDATE_TASK, [_task_values(change, now_ms) for change in changes])
+    if changes:
+        connection.execute(_UPDATE_TASK, [_task_values(change, now_ms) for change in changes])
     failures = [
         {
             "job_id": change.task.job_id,
@@ -154,11 +159,14 @@ def apply_changes(connection: Connection, changes: Sequence[Change]) -> None:
     ]
     if failures:
         connection.execute(sa.insert(EntryFailure), failures)
-    give_back(connection, [change.task for change in changes])
+    give_back(connection, [*(change.task for change in changes), *again])
     by_job: dict[int, list[Change]] = defaultdict(list)
     for change in changes:
         by_job[change.task.job_id].append(change)
-    connection.execute(_UPDATE_JOB, [_job_values(job, of_job, now_ms) for job, of_job in sorted(by_job.items())])
+    stopped = Counter(row.job_id for row in again)
+    values = [_job_values(job, by_job.get(job, ()), stopped[job], now_ms) for job in sorted({*by_job, *stopped})]
+    if values:
+        connection.execute(_UPDATE_JOB, values)
 
 
 def _task_values(change: Change, now_ms: int) -> dict[str, Any]:
@@ -175,12 +183,20 @@ def _task_values(change: Change, now_ms: int) -> dict[str, Any]:
         "more_files_failed": decision.files_failed,
         "more_bytes_failed": decision.bytes_failed,
         "new_not_before_ms": None if decision.state in ENDED else now_ms + int(decision.delay_s * 1000),
-        "new_failure": decision.failure.as_json() if decision.failure else None,
+        "new_failure": _failure(change),
     }
 
 
-def _job_values(job_id: int, changes: Sequence[Change], now_ms: int) -> dict[str, Any]:
-    sums = dict.fromkeys(_SUMS, 0)
+def _failure(change: Change) -> dict[str, object] | None:
+    """Returns why a task fails, or is not done yet; what failed for good in an attempt before is not forgotten."""
+    if change.decision.failure is not None:
+        return change.decision.failure.as_json()
+    before: dict[str, object] | None = change.task.failure
+    return before if change.task.files_failed else None
+
+
+def _job_values(job_id: int, changes: Sequence[Change], stopped: int, now_ms: int) -> dict[str, Any]:
+    sums = dict.fromkeys(_SUMS, 0) | {"tasks_running": -stopped}
     failure: dict[str, object] | None = None
     for change in changes:
         decision = change.decision
@@ -193,8 +209,8 @@ def _job_values(job_id: int, changes: Sequence[Change], now_ms: int) -> dict[str
         sums["tasks_cancelled"] += 1 if decision.state is TaskState.CANCELLED else 0
         for name in _SUMS[6:]:
             sums[name] += getattr(decision, name)
-        if failure is None and decision.failure is not None and decision.task_failed:
-            failure = decision.failure.as_json()
+        if failure is None and (decision.task_failed or decision.failures):
+            failure = _failure(change)
     return {
         "job": job_id,
         "now_ms": now_ms,

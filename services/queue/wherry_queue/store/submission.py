@@ -72,8 +72,9 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         )
         .returning(Lane.id)
     ).scalar_one()
-    for site, until_ms in sorted(new.sessions.items()):
-        remember(connection, user_id, made(connection, Site, site), until_ms)
+    ends = {made(connection, Site, site): until_ms for site, until_ms in sorted(new.sessions.items())}
+    for site_id, until_ms in sorted(ends.items()):
+        remember(connection, user_id, site_id, until_ms)
     ids = insert_tasks(connection, job_id, lane_id, new.tasks)
     add_pending(connection, {lane_id: ids})
     return job_id, uid

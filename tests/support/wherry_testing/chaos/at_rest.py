@@ -21,6 +21,20 @@ def faults(connection: Connection) -> list[str]:
     return [*discrepancies(connection), *_unrest(connection), *_double_work(connection)]
 
 
+def unfinished(connection: Connection) -> Iterator[str]:
+    """Describes jobs that have not ended, for whoever wants to know why."""
+    for job in connection.execute(sa.select(Job.__table__).where(Job.ended_ms.is_(None)).limit(5)).mappings():
+        shown = {key: value for key, value in job.items() if key not in ("specification", "summary")}
+        yield f"not ended: {shown}"
+        tasks = sa.select(
+            Task.id, Task.state, Task.fence, Task.settled_fence, Task.replica_id, Task.lane_id, Task.not_before_ms
+        )
+        open_tasks = tasks.where(Task.job_id == job["id"], Task.state.not_in(ENDED)).limit(5)
+        yield from (f"open: {dict(row)}" for row in connection.execute(open_tasks).mappings())
+        lanes = connection.execute(sa.select(Lane.__table__).where(Lane.job_id == job["id"])).mappings()
+        yield from (f"lane: {dict(row)}" for row in lanes)
+
+
 def _unrest(connection: Connection) -> Iterator[str]:
     """What still runs or waits, and what is still counted as running."""
     states = connection.execute(sa.select(Task.state, sa.func.count()).group_by(Task.state))

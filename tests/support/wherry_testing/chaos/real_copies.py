@@ -30,7 +30,7 @@ _WORKER_KILLS, _QUEUE_KILLS = 6, 3
 
 async def run_real_copies(folder: Path, seed: int, say: Callable[[str], None], files: int) -> Result:
     """Copies so many files, a job for each folder of ten; returns what came of it."""
-    server = PostgresServer(durable=True)
+    server = PostgresServer(kill_proof=True)
     databases = {service: server.fresh() for service in SERVICES}
     try:
         with (

@@ -103,7 +103,7 @@ class ChaosRun:
         self._breaker = Breaker(centre, plan.seed, self._fault)
         self._asker = Asker(lambda replica: centre.channel(f"queue-{replica}"), centre.replicas, self._fault)
         self._engine = sa.create_engine(centre.direct_urls["queue"], poolclass=sa.NullPool)
-        self._deeds: set[asyncio.Task[None]] = set()
+        self._deeds: dict[asyncio.Task[None], Step] = {}
 
     async def run(self) -> Result:
         """Runs it; what is wrong stands in the result."""
@@ -159,15 +159,12 @@ class ChaosRun:
                 if time.monotonic() - said_s > _SAY_S:
                     said_s = time.monotonic()
                     self._say(f"{settled} settled, {_counted(self._breaker.done)}")
-            self._spawn(self._do(step))
-
-    def _spawn(self, deed: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(deed)
-        self._deeds.add(task)
-        task.add_done_callback(self._over)
+            deed = asyncio.create_task(self._do(step))
+            self._deeds[deed] = step
+            deed.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        self._deeds.discard(task)
+        del self._deeds[task]
         if not task.cancelled() and (problem := task.exception()) is not None:
             self._fault(f"a step failed: {type(problem).__name__}: {problem}")
 
@@ -328,9 +325,11 @@ class ChaosRun:
             if not self._deeds and self._idle(jobs_only=True):
                 return True
             await asyncio.sleep(0.2)
-        self._fault(f"not at rest {self._rest_within_s:.0f} s after the last step; {len(self._deeds)} steps unanswered")
+        self._fault(f"not at rest {self._rest_within_s:.0f} s after the last step")
+        for step in list(self._deeds.values())[:10]:
+            self._fault(f"still under way: {step}")
         with contextlib.suppress(DBAPIError), self._engine.connect() as connection:
-            for fault in at_rest.faults(connection)[:10]:
+            for fault in [*at_rest.unfinished(connection), *at_rest.faults(connection)][:20]:
                 self._fault(fault)
         return False
 

@@ -48,7 +48,7 @@ def scale_of(tasks: int, *, postgres: bool) -> Scale:
 
 async def on_postgresql(folder: Path, seed: int, say: Say, tasks: int | None = None) -> Result:
     """Two replicas on PostgreSQL, which is killed as well."""
-    server = PostgresServer(durable=True)
+    server = PostgresServer(kill_proof=True)
     try:
         with Cutter() as cutter:
             place = BareDeployment(folder / "centre", server=server, replicas=2, settings=_SETTINGS, cutter=cutter)
