@@ -45,8 +45,6 @@ class Topic(enum.StrEnum):
     """(User's name, job's id): that user has a job that was not open before."""
     DRAIN = "drain"
     """A replica or a worker is to take nothing more."""
-    SIGN_INS = "sign_ins"
-    """Something is new of users' sessions at sites."""
 
 
 _OF_SOMETHING = frozenset({Topic.JOBS, Topic.HELD, Topic.BEGUN})
