@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from wherry_testing.chaos import scenes
-from wherry_testing.chaos.running import Result
+from wherry_testing.chaos.result import Result
 
 TASKS, TASKS_ON_SQLITE = 2000, 1000
 pytestmark = pytest.mark.timeout(240)

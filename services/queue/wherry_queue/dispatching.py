@@ -77,6 +77,7 @@ class Dispatcher:
         self._held_news = asyncio.Event()
         bulletin.subscribe(Topic.READY, lambda _items: self.wake())
         bulletin.subscribe(Topic.HELD, self._note_held)
+        bulletin.on_gap(self._note_gap)
 
     # --- what servicers tell it -------------------------------------------------------------------------------------
 
@@ -153,15 +154,20 @@ class Dispatcher:
                 return worker.name
         return None
 
-    def landing(self, ref: Ref, bytes_done: int) -> tuple[int, Moved]:
-        """Notes that a lease's result is about to be written; returns (job, what no longer moves)."""
-        held = self.holder(ref)
+    def landing(self, ref: Ref, bytes_done: int, thumbprint: str) -> tuple[int, Moved]:
+        """Notes that the result of a lease is about to be written; returns (job, what no longer moves).
+
+        Args:
+            thumbprint: of the certificate of the worker that says so; of another's lease nothing is noted.
+        """
+        mine = [worker.held.get(ref[0]) for worker in self._workers if worker.thumbprint == thumbprint]
+        held = next((lease for lease in mine if lease is not None and lease.ref == ref), None)
         if held is None:
             return 0, NOTHING_MOVED
         return held.task.job_id, self._progress.ended(held.task.job_id, ref[0], bytes_done)
 
     def settled(self, ref: Ref) -> None:
-        """Notes that a lease has ended."""
+        """Notes that a lease has ended, and with it those before it of the same task."""
         for worker in self._workers:
             held = worker.held.get(ref[0])
             if held is not None and held.ref[1] <= ref[1]:
@@ -263,13 +269,14 @@ class Dispatcher:
             while want := min(sum(worker.room(work_class) for worker in self._workers), _BATCH):
                 replica_id, began_s = self._replica.require(), self._clock()
                 taken = await self._database.write(leases.lease, replica_id, work_class, want, self.terms.limits)
-                await self._hand_out(taken, began_s)
-                if len(taken) < want:
-                    break
+                given = await self._hand_out(taken, began_s)
+                if len(taken) < want or not given:
+                    break  # what nobody here can do would be taken again at once
         next_ms = await self._database.read(_due_in_ms)
         return _POLL_S if next_ms is None else max(min(next_ms / 1000, _POLL_S), 0.005)
 
-    async def _hand_out(self, taken: Sequence[LeasedTask], began_s: float) -> None:
+    async def _hand_out(self, taken: Sequence[LeasedTask], began_s: float) -> int:
+        """Gives leases to workers, and back what none of them takes; returns how many were given."""
         deadline_s = self._clock() + self.terms.ttl_s
         unwanted: list[LeasedTask] = []
         chosen: dict[WorkerStream, list[LeasedTask]] = {}
@@ -294,6 +301,7 @@ class Dispatcher:
             refs = [(task.task_id, task.fence) for task in unwanted]
             await self._database.write(leases.requeue, replica_id, refs, given=False)
         self.changed({task.job_id for task in taken})
+        return len(taken) - len(unwanted)
 
     def _choose(self, task: LeasedTask, chosen: Mapping[WorkerStream, Sequence[LeasedTask]]) -> WorkerStream | None:
         """Returns the worker with the most room, what is chosen for it already counted; ties by chance."""
@@ -355,6 +363,11 @@ class Dispatcher:
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
         self._stopped = {job: stop for job, stop in self._stopped.items() if now_s - stop[0] < _STOP_MEMORY_S}
 
+    def _note_gap(self) -> None:
+        """Looks at all that is run here: somebody may have said something that was not heard."""
+        self._note_held([held.task.job_id for worker in self._workers for held in worker.held.values()])
+        self.wake()
+
     def _note_held(self, job_ids: Sequence[Any]) -> None:
         self._held.update(job_ids)
         self._held_news.set()
@@ -376,11 +389,15 @@ class Dispatcher:
         if not lapsed:
             return
         replica_id = self._replica.require()
-        refs = [held.ref for held in lapsed]
-        jobs = await self._database.write(leases.requeue, replica_id, refs)
+        # First out of what waits for its worker: one that comes back meanwhile is told that it has lost them.
         for held in lapsed:
             self._lost.pop(held.task.task_id, None)
             self._progress.ended(held.task.job_id, held.task.task_id, 0)
+        try:
+            jobs = await self._database.write(leases.requeue, replica_id, [held.ref for held in lapsed])
+        except DatabaseUnavailable:
+            self._lost |= {held.task.task_id: held for held in lapsed}
+            raise
         logger().warning("leases_lapsed", count=len(lapsed))
         await self.open_phases(jobs)
         self.changed(jobs)
@@ -413,7 +430,8 @@ class Dispatcher:
 
     async def open_phases(self, job_ids: Iterable[int]) -> None:
         """Opens the next phase of jobs whose current one has ended. Its own transaction: it locks lanes."""
-        for job_id in job_ids:
+        due = await self._database.read(lanes.phases_due, list(job_ids))  # to lock a lane hides it from the leaser
+        for job_id in due:
             if await self._database.write(lanes.open_next_phase, job_id):
                 self.ready()
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 LEAST_REST_MS = 60_000
 """With less than this left of a session nothing is begun that needs it, however little it seems to be."""
+SLOWEST_BYTES_PER_S = 1_000_000
+"""Nothing is taken for slower than this: what was learnt of small files says little of large ones, and what is tried in
+vain loses only the file that is not finished."""
 ANSWERED_REST_MS = 600_000
 """What is enough for anything, once its user has signed in again because it was refused."""
 
@@ -81,7 +84,7 @@ def fits(
         return True
     need_ms = float(LEAST_REST_MS)
     if bytes_per_second:
-        need_ms = max(need_ms, bytes_left * 1000 / bytes_per_second)
+        need_ms = max(need_ms, bytes_left * 1000 / max(bytes_per_second, SLOWEST_BYTES_PER_S))
     if refused_until_ms > now_ms:
         need_ms = min(need_ms, ANSWERED_REST_MS)
     return until_ms - now_ms >= need_ms

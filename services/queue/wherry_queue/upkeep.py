@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from wherry_chassis.errors import DatabaseUnavailable
@@ -20,6 +20,8 @@ from wherry_queue.store import banning, control, lanes, leases, limits, replicas
 
 _SWEEP_S = 10.0
 _SIGN_INS_S = 2.0
+_CLEARING_S = 5.0
+_BREATH_S = 0.02
 _STAGED_S = 3600.0
 """What a stream of pairs left that broke off is kept for so long."""
 _SETTLED = 500
@@ -53,30 +55,32 @@ class Upkeep:
         self._dispatcher = dispatcher
         self._retention = retention
         self._clock = clock
-        self._swept_s = float("-inf")
-        self._expired_s = float("-inf")
 
     async def run(self) -> None:
-        """Does it for ever."""
+        """Does it for ever. What has to be done in time does not wait for what can take long."""
         terms = self._dispatcher.terms
+        often_s = min(terms.ttl_s, terms.heartbeat_s) / 3
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again(self._keep, often_s))
+            group.create_task(self._again(self._expire, min(_SIGN_INS_S, often_s)))
+            group.create_task(self._again(self._sweep, min(_SWEEP_S, terms.ttl_s)))
+            group.create_task(self._again(self._clear_away, _SWEEP_S))
+
+    async def _again(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
         while True:
             try:
-                await self.once()
+                await self._replica.ready()
+                await work()
             except DatabaseUnavailable:
-                logger().warning("upkeep_interrupted")
-            await asyncio.sleep(min(terms.ttl_s, terms.heartbeat_s) / 3)
+                logger().warning("upkeep_interrupted", work=work.__name__.strip("_"))
+            await asyncio.sleep(pause_s)
 
-    async def once(self) -> None:
-        """Does what is due; raises DatabaseUnavailable."""
+    async def _keep(self) -> None:
         await self._replica.renew()
         await self._dispatcher.keep_leases()
-        now_s = self._clock()
-        if now_s - self._expired_s >= _SIGN_INS_S:
-            self._expired_s = now_s
-            self._dispatcher.signed(await self._database.write(sign_ins.expire))
-        if now_s - self._swept_s > min(_SWEEP_S, self._dispatcher.terms.ttl_s):
-            self._swept_s = now_s
-            await self._sweep()
+
+    async def _expire(self) -> None:
+        self._dispatcher.signed(await self._database.write(sign_ins.expire))
 
     async def _sweep(self) -> None:
         if self._replica.steady:
@@ -88,7 +92,6 @@ class Upkeep:
         self._dispatcher.held(await self._database.write(banning.settle, _SETTLED))
         await self._database.write(limits.count_missed, self._dispatcher.terms.limits)
         await self._dispatcher.open_phases(await self._database.read(lanes.stalled_jobs))
-        await self._clear_away()
 
     async def _reap(self) -> None:
         """Takes back the leases of replicas that have died; their workers had one time to live to bring them along."""
@@ -105,8 +108,14 @@ class Upkeep:
             await self._database.write(replicas.forget_replica, dead)
 
     async def _clear_away(self) -> None:
+        """Deletes what is over, for a while at a time: however much there is, other work gets its turns."""
         kept = self._retention
-        await self._database.write(retention.sweep_listings, int(kept.listing_s * 1000))
+        ends_s = self._clock() + _CLEARING_S
+        sweeps = ((retention.sweep_listings, kept.listing_s), (retention.sweep_jobs, kept.job_s))
+        for sweep, age_s in sweeps:
+            while self._clock() < ends_s:
+                if not await self._database.write(sweep, int(age_s * 1000)):
+                    break
+                await asyncio.sleep(_BREATH_S)
         await self._database.write(staging.sweep_staged, int(_STAGED_S * 1000))
-        await self._database.write(retention.sweep_jobs, int(kept.job_s * 1000))
         await self._database.write(retention.sweep_audit, int(kept.audit_s * 1000))

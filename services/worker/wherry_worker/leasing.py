@@ -197,16 +197,16 @@ class Leasing:
         if held is not None:
             if held.lease.ref.fence >= lease.ref.fence:
                 return  # the same lease, sent again
+            run = self._runs[task]  # it may end, and be forgotten, while it is being stopped
             await self._stop(held.lease.ref, LEASE_LOST)
-            await asyncio.wait([self._runs[task]])
+            await asyncio.wait([run])
         if self._draining.is_set():
             # It was under way when the queue was told.
             self._settler.add(never_started(Settlement(lease.ref, Outcome.CANCELLED)))
             return
         attempt = Attempt(lease)
         self._held[task] = attempt
-        run = asyncio.create_task(self._run(attempt), name=f"lease {task}")
-        self._runs[task] = run
+        self._runs[task] = asyncio.create_task(self._run(attempt), name=f"lease {task}")
 
     async def _run(self, attempt: Attempt) -> None:
         task = attempt.lease.ref.task

@@ -70,7 +70,7 @@ class Bustle:
             return found
         return None
 
-    async def rows(self, query: sa.Select[Any]) -> Any:
+    async def rows(self, query: Any) -> Any:
         """Reads."""
         return await self.database.read(lambda c: c.execute(query).all())
 
@@ -156,7 +156,7 @@ class Bustle:
         )
 
     async def settle(self, words: list[Settlement]) -> None:
-        _, jobs = await self.do(settlements.settle, words, POLICY)
+        _, jobs, _ = await self.do(settlements.settle, words, POLICY)
         if out := [(word.task_id, word.sign_in_site) for word in words if word.sign_in_site]:
             await self.do(sign_ins.doubt, out)
         for job_id in jobs:
@@ -166,7 +166,7 @@ class Bustle:
         """Workers that were silent speak again; some of them never do, and their leases lapse."""
         await asyncio.sleep(0.01)
         some, self.held = self.held[:6], self.held[6:]
-        for replica, task, thumbprint in some:
+        for replica, task, _ in some:
             if self.chance.random() < 0.5:
                 await self.do(leases.requeue, replica, [(task.task_id, task.fence)])
         if some:
@@ -228,7 +228,7 @@ class Bustle:
         for job_id in await self.do(lanes.stalled_jobs):
             await self.do(lanes.open_next_phase, job_id)
         await self.do(retention.sweep_listings, 200)
-        await self.do(retention.sweep_jobs, 300)
+        await self.do(retention.sweep_jobs, 2000)
         await asyncio.sleep(0.01)
 
     async def die(self) -> None:
@@ -290,7 +290,7 @@ async def bustle(fresh_postgres: Callable[[str | None], str]) -> AsyncIterator[B
         connection.execute(sa.text(f"alter database {name} set deadlock_timeout = '20ms'"))
         connection.commit()
     database.engine.dispose()  # whoever connects from now on finds deadlocks at once, instead of after a second
-    made = Bustle(database, random.Random(seed))  # noqa: S311  # no secret
+    made = Bustle(database, random.Random(seed))
     made.replicas = [await database.write(replicas.renew_replica, None, _TTL_MS) for _ in range(2)]
     try:
         yield made

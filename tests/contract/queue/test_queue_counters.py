@@ -17,7 +17,7 @@ from wherry_chassis import migrations
 from wherry_chassis.sql import make_engine
 from wherry_testing.queue_machine import QueueMachine
 
-_EXAMPLES = {"sqlite": 60, "postgresql": 30}
+_EXAMPLES = {"sqlite": 25, "postgresql": 12}
 _LONG = int(os.environ.get("WHERRY_CHAOS_EXAMPLES", "0"))
 """So many examples, other ones each time, instead of the same few: as `make chaos` has it."""
 
@@ -28,7 +28,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/queue.db"
         migrations.upgrade(url, "wherry_queue")
-        made = make_engine(url).execution_options(wherry_writes=True)
+        made: Engine = make_engine(url).execution_options(wherry_writes=True)
         event.listen(made, "connect", _never_wait_for_the_disk)
     else:
         made = make_engine(request.getfixturevalue("fresh_postgres")("wherry_queue"))

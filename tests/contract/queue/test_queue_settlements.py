@@ -8,7 +8,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Task
 from wherry_queue.settling import Failure
 from wherry_queue.states import JobState, Outcome
-from wherry_queue.store import job_tasks, lanes, leases
+from wherry_queue.store import job_tasks, lanes, leases, sign_ins
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
 
 
@@ -116,19 +116,23 @@ async def test_a_returned_task_costs_no_attempt(queue: QueueCase) -> None:
     assert await queue.state(job_id) is JobState.RUNNING
 
 
-@pytest.mark.row("W4", missing="parking by WatchSessions")
+@pytest.mark.row("W4")
 async def test_a_task_returned_for_an_expired_session_shows_as_waiting_for_sign_in(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
     task = await queue.lease_one()
     await queue.settle(task, Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
+    _, pairs = await queue.database.write(sign_ins.doubt, [(task.task_id, "sites/a")])
+    assert pairs == [("users/a", "sites/a")]
     assert await queue.state(job_id) is JobState.WAITING_FOR_SIGN_IN
     await queue.release()
+    assert await queue.lease() == []
+    await queue.database.write(sign_ins.learn, "users/a", {"sites/a": 1 << 50})
     again = await queue.lease_one()
     await queue.settle(again, done=b"\x03", files_done=2, bytes_done=20)
     assert await queue.state(job_id) is JobState.SUCCEEDED
 
 
-@pytest.mark.row("W4", missing="parking by WatchSessions")
+@pytest.mark.row("W4")
 async def test_a_task_that_waits_for_a_sign_in_is_not_tried_again_at_once(queue: QueueCase) -> None:
     await queue.submit(copy_job(tasks=[chunk_task()]))
     await queue.settle(await queue.lease_one(), Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))

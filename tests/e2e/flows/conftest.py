@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from wherry_testing.deployment import Person
-from wherry_testing.flow_callers import ReplicaCaller
+from wherry_testing.flow_callers import ReplicaCaller, copy_of
 from wherry_testing.flows import FlowDeployment
+from wherry_testing.leaving import Leaver, leave
 from wherry_testing.postgres import PostgresServer
 from wherry_testing.sites import RealSite
 
@@ -49,3 +50,16 @@ def second(flow: FlowDeployment, alice: Person) -> Iterator[ReplicaCaller]:
 def synthetic() -> Callable[[str], str]:
     """Returns a path of a tree, as `2x1x500`, that only pretending workers know, and no two jobs have in common."""
     return lambda shape: f"/synthetic/{shape}-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="package")
+def leaver(flow: FlowDeployment, two_sites: tuple[RealSite, RealSite], synthetic: Callable[[str], str]) -> Leaver:
+    """Somebody who deleted their account while the queue was dead."""
+    return leave(flow, two_sites, copy_of(synthetic("0x0x5"), synthetic("0x0x0")))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def what_takes_a_minute(request: pytest.FixtureRequest) -> None:
+    """Has the deletion begin before all else, where it is asked for: its followers wait for a minute to confirm it."""
+    if any("leaver" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("leaver")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,11 @@ import grpc
 import jwt
 import pytest
 from wherry.queue.v1 import job_service_pb2 as pb
-from wherry_client import registration
-from wherry_testing.answer_cutting import Cut
 from wherry_testing.deployment import Person
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
 from wherry_testing.flows import FlowDeployment, in_state, under_way, until
+from wherry_testing.leaving import Leaver, confirmed, outbox, swept
 from wherry_testing.running_copies import Folders, same_trees, write_many
 from wherry_testing.sites import RealSite
 
@@ -41,73 +39,6 @@ def _credentials(flow: FlowDeployment) -> list[Path]:
 
 
 # --- the end of an account, with the queue away
-
-
-@dataclass(frozen=True)
-class Leaver:
-    """Somebody whose account was deleted while both replicas of the queue were dead.
-
-    Attributes:
-        user: who it was, without `users/`.
-        job: that they had, `jobs/{job}`.
-        cursor: of the deletion in the user service's outbox.
-        kept: whether it was still there when its time was over, and the user service had swept.
-        cuts: answers to confirmations that were to be lost.
-    """
-
-    user: str
-    job: str
-    cursor: int
-    kept: bool
-    cuts: Sequence[Cut]
-
-
-def _outbox(flow: FlowDeployment, user: str) -> list[dict[str, Any]]:
-    return flow.rows_of("user", "select * from revocation where subject = :user", user=user)
-
-
-def _confirmed(flow: FlowDeployment) -> dict[str, int]:
-    return {row["role"]: row["confirmed"] for row in flow.rows_of("user", "select * from revocation_follower")}
-
-
-def _swept(flow: FlowDeployment) -> None:
-    """Has the user service sweep: it does when it starts."""
-    flow.service("user", 0).kill()
-    flow.start_both("user")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leaver(flow: FlowDeployment, two_sites: _Sites, synthetic: Callable[[str], str]) -> Iterator[Leaver]:
-    """Comes first in this module: both followers wait a minute before they confirm, for calls that are still going on.
-
-    The queue is back when it returns.
-    """
-    person = flow.person(f"{secrets.token_hex(4)}@example.org")
-    names = [f"own-{secrets.token_hex(4)}" for _ in two_sites]
-    with person.wherry.client() as client, contextlib.closing(flow.https()) as https:
-        user = client.accounts.me().name.removeprefix("users/")
-        for name, site, username in zip(names, two_sites, ("alice", "bob"), strict=True):
-            _, described = registration.from_kit(json.dumps(site.description))
-            described.title = name
-            client.sites.create(name, described)
-            client.site_sessions.sign_in(name, username, site.accounts[username])
-        job = copy_of(synthetic("0x0x5"), synthetic("0x0x0"))
-        job.copy.items[0].source.site, job.copy.items[0].destination.site = (f"sites/{name}" for name in names)
-        with flow.caller(person, at=0) as caller:
-            made = caller.create(job)
-        flow.kill_both("queue")
-        headers = {"authorization": f"Bearer {person.tokens()['access_token']}"}
-        answer = https.json("POST", "/v1/users/me:delete", {"password": person.password}, headers)
-        assert answer.http_status == 200, answer.body
-    (row,) = _outbox(flow, user)
-    # As if its tokens had died of age: from here on only the followers keep it.
-    flow.change_rows_of("user", "update revocation set expires_ms = 0 where cursor = :cursor", cursor=row["cursor"])
-    _swept(flow)
-    kept = bool(_outbox(flow, user))
-    cuts = [flow.relay("queue", "user", replica).cut("ConfirmRevocations") for replica in (0, 1)]
-    flow.start_both("queue")
-    yield Leaver(user, made.name, row["cursor"], kept, cuts)
-    flow.disarm()
 
 
 @pytest.mark.row("U6", missing="export of one's data")
@@ -280,7 +211,7 @@ def test_nothing_else_of_the_deployment_noticed(
 def test_a_deletion_is_forgotten_once_both_have_confirmed_it_though_answers_to_that_were_lost(
     flow: FlowDeployment, leaver: Leaver
 ) -> None:
-    until(lambda: min(_confirmed(flow).values()) >= leaver.cursor, "both have confirmed", CONFIRMED_WITHIN_S)
+    until(lambda: min(confirmed(flow).values()) >= leaver.cursor, "both have confirmed", CONFIRMED_WITHIN_S)
     assert any(cut.done for cut in leaver.cuts)
-    _swept(flow)
-    until(lambda: not _outbox(flow, leaver.user), "the outbox is empty", 10)
+    swept(flow)
+    until(lambda: not outbox(flow, leaver.user), "the outbox is empty", 10)

@@ -209,6 +209,24 @@ async def test_cancelling_a_job_reaches_the_worker_that_runs_it(queue: QueueServ
         assert after.state == job_service_pb2.JOB_STATE_CANCELLED
 
 
+@pytest.mark.row("W2")
+async def test_a_word_that_is_refused_takes_no_lease_from_anybody(queue: QueueServiceUnderTest) -> None:
+    async with queue.jobs() as jobs, queue.worker(bulk=1) as worker:
+        job = await jobs.CreateJob(copy_request(), metadata=queue.as_user())
+        lease = await worker.lease()
+        invented = lease_service_pb2.Lease()
+        invented.lease.task, invented.lease.fence = lease.lease.task, lease.lease.fence + 1000
+        ended = entry_pb2.Failure(reason="SITE_SESSION_EXPIRED", message="signed out")
+        returned = lease_service_pb2.OUTCOME_RETURNED
+        status = await worker.settle(invented, returned, failure=ended, sign_in_site="sites/a")
+        assert status == lease_service_pb2.SETTLEMENT_STATUS_STALE
+        running = await jobs.GetJob(job_service_pb2.GetJobRequest(name=job.name), metadata=queue.as_user())
+        assert running.state == job_service_pb2.JOB_STATE_EXPANDING
+        await jobs.CancelJob(job_service_pb2.CancelJobRequest(name=job.name), metadata=queue.as_user())
+        await worker.until(lambda: worker.cancelled)  # it has the lease still, here too
+        assert worker.cancelled[0].lease == lease.lease
+
+
 @pytest.mark.row("D2")
 async def test_when_a_worker_is_lost_another_gets_its_task_with_a_higher_fence(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs:

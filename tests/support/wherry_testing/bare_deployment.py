@@ -206,7 +206,8 @@ class BareDeployment:
             assert found or process.running, f"{process.name} ended: {process.last_words()}"
             return found
 
-        return (await eventually(said, f"{process.name} says `{event}`", within_s))[0]
+        first: dict[str, Any] = (await eventually(said, f"{process.name} says `{event}`", within_s))[0]
+        return first
 
     def _serve(self, package: str, name: str, replica: int) -> LoggedProcess:
         arguments = ["-m", f"wherry_{package}", "serve", "--buildout", str(self.file), "--replica", str(replica)]

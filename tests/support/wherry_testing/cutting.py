@@ -135,7 +135,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         try:
             if isinstance(self._to, Path):
-                _, far = await loop.create_unix_connection(_Side, self._to)
+                _, far = await loop.create_unix_connection(_Side, str(self._to))
             else:
                 _, far = await loop.create_connection(_Side, *self._to)
         except OSError:

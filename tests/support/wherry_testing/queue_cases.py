@@ -74,7 +74,7 @@ class QueueCase:
         """Settles a lease; tells whether it counted."""
         fence = values.pop("fence", task.fence)
         word = Settlement(task.task_id, fence, outcome, **values)
-        answers, jobs = await self.database.write(settlements.settle, [word], POLICY)
+        answers, jobs, _ = await self.database.write(settlements.settle, [word], POLICY)
         for job_id in jobs:
             await self.database.write(lanes.open_next_phase, job_id)
         return answers[0]

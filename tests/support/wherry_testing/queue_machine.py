@@ -141,7 +141,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.replicas = [self.do(replicas.renew_replica, None, _HOUR_MS) for _ in range(2)]
         self.dead: set[int] = set()
 
-    def do(self, work: Callable[..., Any], *args: Any, **values: Any) -> Any:
+    def do(self, work: Any, *args: Any, **values: Any) -> Any:
         """Runs a work in a transaction."""
         with self.engine.begin() as connection:
             return work(connection, *args, **values)
@@ -375,7 +375,7 @@ class QueueMachine(RuleBasedStateMachine):
         Args:
             words: each with the bits of the entries that were done in this attempt.
         """
-        answers, jobs = self.do(settlements.settle, [word for word, _ in words], POLICY)
+        answers, jobs, _ = self.do(settlements.settle, [word for word, _ in words], POLICY)
         changed, stands = set(), False
         for (word, fresh), answer in zip(words, answers, strict=True):
             known = self.model.tasks.get(word.task_id)
@@ -511,6 +511,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.do(sign_ins.learn, user, {site: until_ms})
         if self.known(User, user) and self.known(Site, site):
             self.model.learn(user, site, until_ms, open_jobs)
+            if until_ms:
+                self.do(self.model.check_released, user, site)
 
     @act(1, user=st.sampled_from(_USERS), site=st.sampled_from(_SITES), noticed=st.booleans())
     def run_out(self, user: str, site: str, noticed: bool) -> None:
@@ -648,12 +650,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     def open_jobs(self) -> set[int]:
         """Returns the jobs that have not ended."""
-        return self.do(lambda c: set(c.execute(sa.select(Job.id).where(Job.ended_ms.is_(None))).scalars()))
+        return set(self.do(lambda c: c.execute(sa.select(Job.id).where(Job.ended_ms.is_(None))).scalars().all()))
 
     def delayed(self) -> set[int]:
         """Returns the tasks that wait."""
         query = sa.select(Task.id).where(Task.state == TaskState.DELAYED)
-        return self.do(lambda c: set(c.execute(query).scalars()))
+        return set(self.do(lambda c: c.execute(query).scalars().all()))
 
     def known(self, table: type[User] | type[Site], name: str) -> bool:
         """Tells whether any work has named a user or site."""

@@ -21,7 +21,9 @@ _TASKS = sa.select(
     Task.files_failed, Task.bytes_done, Task.total_bytes, Task.entry_count, Task.thumbprint, Task.replica_id,
     Task.cursor,
 )  # fmt: skip
-_DELAYED = sa.select(Task.id, Task.job_id).where(Task.state == TaskState.DELAYED)
+_DELAYED = sa.select(Task.id, Task.job_id, Task.not_before_ms, Task.refused_until_ms).where(
+    Task.state == TaskState.DELAYED
+)
 _READY = (
     sa.select(
         Task.id,
@@ -105,6 +107,14 @@ class Model:
             bit = Hold.SOURCE_SIGN_IN if site == job.source else Hold.DESTINATION_SIGN_IN
             job.hold = (job.hold | bit) if not until_ms else job.hold & ~(bit | Hold.TOO_SHORT)
 
+    def check_released(self, connection: Connection, user: str, site: str) -> None:
+        """Asserts that nothing is put off any more that needs a session which was just renewed."""
+        now_ms = database_now_ms(connection)
+        for row in connection.execute(_DELAYED):
+            job = self.jobs[row.job_id]
+            if job.user == user and site in (job.source, job.destination) and row.refused_until_ms:
+                assert row.not_before_ms <= now_ms, f"task {row.id} of job {row.job_id} waits for the end of a session"
+
     def leased(self, connection: Connection, taken: list[LeasedTask], replica: int, before: set[int]) -> None:
         """Checks what was leased just now against all that forbids it, and notes it.
 
@@ -124,6 +134,7 @@ class Model:
             assert task.cursor == known.cursor, f"walk {task.task_id} does not go on where it was"
             self._check_sessions(connection, task, job, now_ms)
             known.fence, known.running, known.thumbprint, known.replica = task.fence, True, None, replica
+            job.hold &= ~Hold.TOO_SHORT  # what starts was not put off
         self._check_rooms(taken)
         for row in connection.execute(_DELAYED):
             if row.id not in before:

@@ -18,7 +18,7 @@ def starts(
     """Asks about a task that takes so long in a session that lasts so long; both and its refusal from now on."""
     until_ms = None if rest_ms is None else NOW_MS + rest_ms
     refused_until_ms = 0 if refused_rest_ms is None else NOW_MS + refused_rest_ms
-    return fits(takes_ms, 1000.0 if rate else None, until_ms, NOW_MS, refused_until_ms)
+    return fits(takes_ms * 1_000_000, 1e9 if rate else None, until_ms, NOW_MS, refused_until_ms)
 
 
 @W4
@@ -91,3 +91,8 @@ def test_whatever_it_needs_it_starts_at_the_latest_at_the_second_sign_in(
         return
     answered_ms = NOW_MS + min(later_ms, life_ms - 1)
     assert fits(bytes_left, rate, answered_ms + max(life_ms, ANSWERED_REST_MS), answered_ms, until_ms)
+
+
+@W4
+def test_a_rate_learnt_from_small_files_keeps_no_large_one_from_being_tried() -> None:
+    assert fits(16_000_000, 200.0, NOW_MS + HOUR_MS, NOW_MS, 0)

@@ -60,7 +60,14 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
         user, site = current_caller().user_name, request.location.site
         sites = await signed_in(self._directory, user, [site], time.time())
         path = absolute(location_path(request.location), sites[site].default_path, "location.path")
-        job_id, uid = await self._database.write(submission.submit, _listing(user, site, path))
+        submitted = asyncio.ensure_future(self._database.write(submission.submit, _listing(user, site, path)))
+        try:
+            job_id, uid = await asyncio.shield(submitted)
+        except asyncio.CancelledError:
+            # The caller has gone, but it is being written: it has to be stopped when it is.
+            job_id, uid = await submitted
+            await self._stop(user, uid, job_id)
+            raise
         ended = False
         try:
             with self._hub.waiting(job_id) as waiter:

@@ -136,15 +136,23 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
             _settlement(item, self._dispatcher.worker_of(_ref(item.lease)) or peer.subject, peer.thumbprint)
             for item in request.settlements
         ]
-        landed = [self._dispatcher.landing((word.task_id, word.fence), word.bytes_done) for word in words]
-        answers, jobs = await self._database.write(
+        landed = [
+            self._dispatcher.landing((word.task_id, word.fence), word.bytes_done, peer.thumbprint) for word in words
+        ]
+        answers, jobs, counted = await self._database.write(
             settlements.settle, words, self._policy, self._dispatcher.replica_id, landed
         )
-        for word in words:
-            self._dispatcher.settled((word.task_id, word.fence))
+        # Only what counted now: a word that was refused may be anybody's, and a repeated one may be old.
+        for word, answer in zip(words, answers, strict=True):
+            if answer:
+                self._dispatcher.settled((word.task_id, word.fence))
         await self._dispatcher.open_phases(jobs)
         self._dispatcher.changed(jobs)
-        signed_out = [(word.task_id, word.sign_in_site) for word in words if word.signed_out and word.sign_in_site]
+        signed_out = [
+            (word.task_id, word.sign_in_site)
+            for word in words
+            if word.signed_out and word.sign_in_site and (word.task_id, word.fence) in counted
+        ]
         if signed_out:
             news, pairs = await self._database.write(sign_ins.doubt, signed_out)
             self._dispatcher.signed(news)

@@ -86,8 +86,8 @@ def candidates(
             _with_sign_ins(sa.select(of_user, some.c.vtime, some.c.weight), some.join(of_user, sa.true()), of_user)
         ).all()
     else:
-        lanes = _lanes(work_class, defaults, without)
-        rows = [row for user_id in users for row in _of_user(connection, user_id, lanes, each)]
+        query = _of_user(_lanes(work_class, defaults, without), each)
+        rows = [row for user_id in users for row in connection.execute(query, {"user": user_id})]
     return [Candidate(**row._mapping) for row in rows]
 
 
@@ -104,10 +104,16 @@ def blocked_users(connection: Connection, work_class: WorkClass, below: float, d
     return connection.execute(query).scalars().all()
 
 
-def _of_user(connection: Connection, user_id: int, lanes: sa.Select[Any], each: int) -> Sequence[Any]:
-    of_user = lanes.where(_LANE.c.user_id == user_id).order_by(_LANE.c.rank, _LANE.c.id).limit(each).subquery("of_user")
+def _of_user(lanes: sa.Select[Any], each: int) -> sa.Select[Any]:
+    """Returns the query for one user's first lanes: built once, since to build it costs more than to run it."""
+    of_user = (
+        lanes.where(_LANE.c.user_id == sa.bindparam("user"))
+        .order_by(_LANE.c.rank, _LANE.c.id)
+        .limit(each)
+        .subquery("of_user")
+    )
     some = of_user.join(_USER, _USER.c.id == of_user.c.user_id)
-    return connection.execute(_with_sign_ins(sa.select(of_user, _USER.c.vtime, _USER.c.weight), some, of_user)).all()
+    return _with_sign_ins(sa.select(of_user, _USER.c.vtime, _USER.c.weight), some, of_user)
 
 
 def _users(

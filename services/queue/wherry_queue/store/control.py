@@ -64,7 +64,9 @@ def cancel_job(connection: Connection, job_id: int) -> None:
 def half_cancelled(connection: Connection) -> list[int]:
     """Returns cancelled jobs with tasks that neither run nor have ended, as a race with a settlement leaves them."""
     return list(
-        connection.execute(sa.select(Job.id).where(Job.cancelled, Job.tasks_open > Job.tasks_running)).scalars()
+        connection.execute(
+            sa.select(Job.id).where(Job.cancelled, Job.ended_ms.is_(None), Job.tasks_open > Job.tasks_running)
+        ).scalars()
     )
 
 

@@ -222,6 +222,15 @@ def open_next_phase(connection: Connection, job_id: int) -> bool:
     return True
 
 
+def phases_due(connection: Connection, job_ids: Sequence[int]) -> list[int]:
+    """Returns those of the jobs whose current phase has ended, and that have more; nothing is locked for it."""
+    due: list[int] = []
+    for start in range(0, len(job_ids), _IDS):
+        query = sa.select(Job.id).where(Job.id.in_(job_ids[start : start + _IDS]), ~Job.cancelled)
+        due += connection.execute(query.where(Job.phase_open == 0, Job.tasks_open > 0)).scalars()
+    return due
+
+
 def stalled_jobs(connection: Connection) -> list[int]:
     """Returns jobs whose next phase has not been opened, as after a crash between a settlement and its opening."""
     return list(

@@ -41,13 +41,16 @@ _CHARGE = {
     .values({"vtime": _USER.c.vtime + sa.bindparam("charge"), active.name: active - sa.bindparam("ended")})
     for work_class, active in ACTIVE.items()
 }
+_IDS = 500
+"""So many in a statement: there is a bound to a statement's parameters."""
 _JOB: Any = Job.__table__
 _BEGIN = (
     sa.update(_JOB)
     .where(_JOB.c.id == sa.bindparam("job"))
     .values(
         tasks_running=_JOB.c.tasks_running + sa.bindparam("more"),
-        hold=_JOB.c.hold.op("|")(sa.bindparam("reason")),
+        # What starts now was not put off, or no longer: the job says so only as long as something is.
+        hold=_JOB.c.hold.op("&")(~int(Hold.TOO_SHORT)).op("|")(sa.bindparam("reason")),
         started_ms=sa.case(
             (sa.bindparam("more", type_=sa.Integer()) > 0, sa.func.coalesce(_JOB.c.started_ms, sa.bindparam("now"))),
             else_=_JOB.c.started_ms,
@@ -360,8 +363,12 @@ def to_stop(connection: Connection, replica_id: int) -> dict[int, str]:
 
 def reasons_to_stop(connection: Connection, job_ids: Collection[int]) -> dict[int, str]:
     """Returns those of the jobs whose tasks shall not run, with the reason."""
-    rows = connection.execute(sa.select(Job.id, Job.cancelled, Job.hold).where(Job.id.in_(job_ids)))
-    found = {row.id: stop_reason(Hold(row.hold), cancelled=row.cancelled) for row in rows}
+    found: dict[int, str] = {}
+    ordered = sorted(job_ids)
+    for start in range(0, len(ordered), _IDS):
+        query = sa.select(Job.id, Job.cancelled, Job.hold).where(Job.id.in_(ordered[start : start + _IDS]))
+        for row in connection.execute(query):
+            found[row.id] = stop_reason(Hold(row.hold), cancelled=row.cancelled)
     return {job_id: reason for job_id, reason in found.items() if reason}
 
 

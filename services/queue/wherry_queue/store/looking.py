@@ -97,16 +97,13 @@ def _ready_tasks(connection: Connection, lanes: Sequence[Candidate], want: int) 
             .lateral()
         )
         return connection.execute(sa.select(heads).select_from(some.join(heads, sa.true()))).all()
-    return [
-        row
-        for lane in lanes
-        for row in connection.execute(
-            sa.select(*columns)
-            .where(Task.lane_id == lane.id, Task.state == TaskState.READY, Task.id >= lane.head)
-            .order_by(Task.id)
-            .limit(want)
-        )
-    ]
+    of_lane = (
+        sa.select(*columns)
+        .where(Task.lane_id == sa.bindparam("lane"), Task.state == TaskState.READY, Task.id >= sa.bindparam("head"))
+        .order_by(Task.id)
+        .limit(want)
+    )
+    return [row for lane in lanes for row in connection.execute(of_lane, {"lane": lane.id, "head": lane.head})]
 
 
 def correct_empty(connection: Connection, lanes: Sequence[Candidate], waiting: Mapping[int, Sequence[Waiting]]) -> None:

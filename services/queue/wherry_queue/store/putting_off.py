@@ -23,6 +23,10 @@ _LANE: Any = Lane.__table__
 _FEWER = (
     sa.update(_LANE).where(_LANE.c.id == sa.bindparam("lane")).values(pending=_LANE.c.pending - sa.bindparam("fewer"))
 )
+_IDS = 500
+"""So many in a statement: there is a bound to a statement's parameters."""
+_DELAYED = Task.state == sa.literal_column(str(int(TaskState.DELAYED)))
+"""As in the index of the tasks of jobs that are delayed: a parameter would keep the index from being used."""
 _LEAST_MS = 5_000
 """A session that has ended already parks its lanes within this time."""
 
@@ -52,12 +56,19 @@ def put_off(connection: Connection, unfit: Sequence[Unfit], now_ms: int) -> None
     connection.execute(_FEWER, [{"lane": lane_id, "fewer": count} for lane_id, count in sorted(fewer.items())])
 
 
-def release(connection: Connection, job_ids: Sequence[int], now_ms: int) -> None:
-    """Lets tasks of jobs that were put off be looked at again. Their lanes are locked."""
-    for job_id in job_ids:
-        connection.execute(
+def release(connection: Connection, job_ids: Sequence[int], now_ms: int) -> set[int]:
+    """Lets tasks of jobs that were put off be looked at again; returns whose there were. Their lanes are locked.
+
+    Tasks say themselves that they were put off. Their job does only as long as nothing else of it runs.
+    """
+    ordered, found = sorted(job_ids), set[int]()
+    for start in range(0, len(ordered), _IDS):
+        released = (
             sa.update(Task)
-            .where(Task.job_id == job_id, Task.state == TaskState.DELAYED, Task.not_before_ms > now_ms)
+            .where(Task.job_id.in_(ordered[start : start + _IDS]), _DELAYED, Task.not_before_ms > now_ms)
             .where(Task.refused_until_ms > 0)
             .values(not_before_ms=now_ms)
+            .returning(Task.job_id)
         )
+        found.update(connection.execute(released).scalars())
+    return found

@@ -15,12 +15,19 @@ from sqlalchemy.engine import Connection
 
 from wherry_queue import bitmap
 from wherry_queue.jobs import JobNotEnded, JobNotFound, NewTask, NothingToRetry
-from wherry_queue.models import EntryFailure, Job, Task, User
+from wherry_queue.models import EntryFailure, Job, Link, Site, Task, User
 from wherry_queue.states import CHUNKS, DIRECTORY_WORK, WALKS, Hold, TaskKind, TaskState, WorkClass
+from wherry_queue.store import banning
 from wherry_queue.store.lanes import add_pending, lock, set_hold
 from wherry_queue.store.submission import insert_tasks
 
 _TASK: Any = Task.__table__
+_SOURCE = sa.orm.aliased(Site)
+_DESTINATION = sa.orm.aliased(Site)
+_FILES_BLOCKED = frozenset({"DESTINATION_EXISTS", "DESTINATION_IS_A_DIRECTORY"})
+"""Why a walk leaves files out that it could copy if what is in their way were gone."""
+_DIRECTORIES_BLOCKED = frozenset({"DESTINATION_NOT_A_DIRECTORY"})
+"""The same of directories."""
 _FILES = 100
 """In a chunk, as workers make them."""
 _REOPENED = (TaskState.FAILED, TaskState.CANCELLED)
@@ -52,6 +59,7 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
 
     Raises:
         JobNotFound: there is none of theirs.
+        UserSuspended, SiteSuspended: an operator has banned the user or a site.
         JobNotEnded: tasks of it are open still.
         NothingToRetry: all of it is done.
     """
@@ -60,6 +68,7 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
     job = _own(connection, user, uid)
     if job.tasks_open:
         raise JobNotEnded(job=uid)
+    banning.check(connection, user, [job.source, job.destination])
     tasks = connection.execute(
         sa.select(*_COLUMNS).where(Task.job_id == job.id, Task.state.in_(_REOPENED)).order_by(Task.id)
     ).all()
@@ -71,7 +80,8 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
     failed_bits = _take_failures(connection, tasks)
     if tasks:
         connection.execute(_REOPEN, [_reopened(task, phase, failed_bits.get(task.id, ())) for task in tasks])
-    again = _chunks_of(connection, left_out, pack)
+    again = [*_walks_of(left_out), *_chunks_of(left_out, pack)]
+    _forget(connection, left_out)
     made = insert_tasks(connection, job.id, lane_id, again)
     ready = [task.id for task in tasks if task.phase == phase] + made
     set_hold(connection, [job.id], remove=Hold.CANCELLED | Hold.PAUSED | Hold.SIGN_IN | Hold.TOO_SHORT)
@@ -82,8 +92,11 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
 
 def _own(connection: Connection, user: str, uid: str) -> Any:
     row = connection.execute(
-        sa.select(Job.id, Job.tasks_open)
+        sa.select(Job.id, Job.tasks_open, _SOURCE.name.label("source"), _DESTINATION.name.label("destination"))
         .join(User, User.id == Job.user_id)
+        .join(Link, Link.id == Job.link_id)
+        .join(_SOURCE, _SOURCE.id == Link.source_id)
+        .join(_DESTINATION, _DESTINATION.id == Link.destination_id)
         .where(Job.uid == uid, User.name == user, Job.work_class == WorkClass.BULK)
     ).one_or_none()
     if row is None:
@@ -92,16 +105,20 @@ def _own(connection: Connection, user: str, uid: str) -> Any:
 
 
 def _left_out_by_walks(connection: Connection, job_id: int) -> Sequence[Any]:
-    """Returns the failures of files that walks of a copy found and could not put into a chunk, with their walks."""
-    return connection.execute(
+    """Returns the failures of what walks of a copy found and something stood in the way of, with their walks.
+
+    What else they left out (links, devices, names that the protocol cannot carry) stays failed: it would be again.
+    """
+    rows = connection.execute(
         sa.select(
-            EntryFailure.id, EntryFailure.path, EntryFailure.size_bytes, EntryFailure.task_id,
+            EntryFailure.id, EntryFailure.path, EntryFailure.size_bytes, EntryFailure.task_id, EntryFailure.failure,
             Task.source_path, Task.destination_path, Task.depth,
         )
         .join(Task, Task.id == EntryFailure.task_id)
         .where(EntryFailure.job_id == job_id, EntryFailure.entry_index >= 0, Task.kind == TaskKind.WALK_COPY)
         .order_by(EntryFailure.task_id, EntryFailure.id)
     ).all()  # fmt: skip
+    return [row for row in rows if row.failure.get("reason") in _FILES_BLOCKED | _DIRECTORIES_BLOCKED]
 
 
 def _take_failures(connection: Connection, tasks: Sequence[Any]) -> dict[int, list[int]]:
@@ -131,13 +148,30 @@ def _reopened(task: Any, phase: int, failed: Iterable[int]) -> dict[str, Any]:
     return {"task": task.id, "new_state": state, "new_settled": settled or None}
 
 
-def _chunks_of(connection: Connection, left_out: Sequence[Any], pack: Pack) -> list[NewTask]:
-    """Makes chunks of what walks left out, and deletes those failures."""
-    if not left_out:
-        return []
+def _walks_of(left_out: Sequence[Any]) -> list[NewTask]:
+    """Makes walks of the directories in whose place something else stood."""
+    return [
+        NewTask(
+            TaskKind.WALK_COPY,
+            row.path,
+            row.destination_path.rstrip(b"/") + b"/" + row.path.rpartition(b"/")[2],
+            depth=row.depth + 1,
+        )
+        for row in left_out
+        if _is_directory(row)
+    ]
+
+
+def _is_directory(row: Any) -> bool:
+    return row.failure.get("reason") in _DIRECTORIES_BLOCKED
+
+
+def _chunks_of(left_out: Sequence[Any], pack: Pack) -> list[NewTask]:
+    """Makes chunks of the files that walks left out."""
     by_walk: dict[int, list[Any]] = {}
     for row in left_out:
-        by_walk.setdefault(row.task_id, []).append(row)
+        if row.failure.get("reason") in _FILES_BLOCKED:
+            by_walk.setdefault(row.task_id, []).append(row)
     made: list[NewTask] = []
     for rows in by_walk.values():
         for start in range(0, len(rows), _FILES):
@@ -152,10 +186,14 @@ def _chunks_of(connection: Connection, left_out: Sequence[Any], pack: Pack) -> l
                     total_bytes=sum(row.size_bytes for row in some),
                 )
             )
+    return made
+
+
+def _forget(connection: Connection, left_out: Sequence[Any]) -> None:
+    """Deletes failures of what is tried again."""
     ids = [row.id for row in left_out]
     for start in range(0, len(ids), 500):
         connection.execute(sa.delete(EntryFailure).where(EntryFailure.id.in_(ids[start : start + 500])))
-    return made
 
 
 def _directories(row: Any) -> tuple[bytes, bytes]:
@@ -188,6 +226,7 @@ def _count(
     directories = sum(task.kind in WALKS | DIRECTORY_WORK for task in failed)
     remaining = sa.select(EntryFailure.failure).where(EntryFailure.job_id == job_id).order_by(EntryFailure.id).limit(1)
     failure = connection.execute(remaining).scalar_one_or_none()
+    found_again = sum(task.kind in WALKS for task in again)
     connection.execute(
         sa.update(Job)
         .where(Job.id == job_id)
@@ -199,7 +238,11 @@ def _count(
             tasks_open=len(tasks) + len(again),
             tasks_failed=sa.case((sa.literal(failure is None), 0), else_=Job.tasks_failed - states[TaskState.FAILED]),
             tasks_cancelled=Job.tasks_cancelled - states[TaskState.CANCELLED],
-            walks_open=sum(task.kind in WALKS for task in tasks),
+            walks_open=sum(task.kind in WALKS for task in (*tasks, *again)),
+            # What a walk left out was counted as a file.
+            files_total=Job.files_total - found_again,
+            bytes_total=Job.bytes_total - sum(row.size_bytes for row in left_out if _is_directory(row)),
+            directories_total=Job.directories_total + found_again,
             files_failed=Job.files_failed - sum(task.files_failed for task in tasks) - len(left_out),
             bytes_failed=Job.bytes_failed
             - sum(task.bytes_failed for task in tasks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -83,14 +83,28 @@ def running_tasks(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     return {row.id: row for row in connection.execute(_SELECT_TASKS, {"ids": sorted(set(ids))})}
 
 
+class Settled(NamedTuple):
+    """What came of workers' words.
+
+    Attributes:
+        answers: whether each counted, now or before.
+        jobs: those that changed.
+        counted: the tasks and fences of the words that counted now.
+    """
+
+    answers: list[bool]
+    jobs: set[int]
+    counted: set[tuple[int, int]]
+
+
 def settle(
     connection: Connection,
     settlements: Sequence[Settlement],
     policy: RetryPolicy,
     replica_id: int | None = None,
     landed: Sequence[tuple[int, Moved]] = (),
-) -> tuple[list[bool], set[int]]:
-    """Applies workers' words; returns whether each counted (now or before), and the jobs that changed.
+) -> Settled:
+    """Applies workers' words.
 
     Args:
         replica_id, landed: by job, what this replica's progress counts as moving and is done now: taken off in the
@@ -118,7 +132,8 @@ def settle(
     if changes:
         _record_attempts(connection, words)
         apply_changes(connection, list(changes.values()))
-    return answers, {change.task.job_id for change in changes.values()}
+    jobs = {change.task.job_id for change in changes.values()}
+    return Settled(answers, jobs, {(task_id, change.task.fence) for task_id, change in changes.items()})
 
 
 @dataclass(frozen=True, slots=True)

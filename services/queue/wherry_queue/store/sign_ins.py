@@ -116,18 +116,16 @@ def parked(connection: Connection, limit: int) -> list[tuple[str, str]]:
 def _learn(connection: Connection, sessions: Mapping[tuple[int, int], int]) -> SignInNews:
     """Takes in when sessions end, by user's and site's id; all lanes that it concerns are changed together."""
     changes: dict[int, tuple[Hold, Hold]] = {}
-    too_short: set[int] = set()
     for (user_id, site_id), until_ms in sorted(sessions.items()):
         remember(connection, user_id, site_id, until_ms)
         for job in connection.execute(_OPEN_JOBS, {"user": user_id, "site": site_id}):
             bit = Hold.SOURCE_SIGN_IN if job.source_id == site_id else Hold.DESTINATION_SIGN_IN
             add, remove = changes.get(job.id, (Hold.NOTHING, Hold.NOTHING))
-            if until_ms and job.hold & Hold.TOO_SHORT:
-                too_short.add(job.id)
-                remove |= Hold.TOO_SHORT
-            changes[job.id] = (add, remove | bit) if until_ms else (add | bit, remove)
+            freed = bit | (job.hold & Hold.TOO_SHORT)
+            changes[job.id] = (add, remove | freed) if until_ms else (add | bit, remove)
     lock(connection, *changes)
-    release(connection, sorted(too_short), database_now_ms(connection))
+    renewed = [job_id for job_id, (_, remove) in changes.items() if remove]
+    too_short = release(connection, renewed, database_now_ms(connection))
     changed = change_holds(connection, changes)
     closed = [job_id for job_id in changed if changes[job_id][0]]
     return SignInNews(sorted(too_short.union(changed).difference(closed)), closed)

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(line: str) -> None:
-    print(time.strftime("%H:%M:%S"), line, flush=True)
+    print(time.strftime("%H:%M:%S"), line, flush=True)  # noqa: T201  # for the person who started it
 
 
 if __name__ == "__main__":

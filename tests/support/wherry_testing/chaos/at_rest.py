@@ -69,8 +69,8 @@ def _double_work(connection: Connection) -> Iterator[str]:
     ):
         attempts[row.task_id].append(row)
     failed: dict[int, Counter[int]] = defaultdict(Counter)
-    for row in connection.execute(sa.select(EntryFailure.task_id, EntryFailure.entry_index)):
-        failed[row.task_id][row.entry_index] += 1
+    for task_id, index in connection.execute(sa.select(EntryFailure.task_id, EntryFailure.entry_index)):
+        failed[task_id][index] += 1
     tasks = connection.execute(
         sa.select(
             Task.id, Task.kind, Task.state, Task.fence, Task.settled_fence, Task.settled, Task.entry_count,

@@ -23,6 +23,7 @@ class Breaker:
     Attributes:
         done: how often what was broken.
         endings: how often a process ended that nobody had killed, and was started again.
+        database_up: not set while PostgreSQL was killed and is not back yet.
     """
 
     def __init__(self, centre: BareDeployment, seed: int, fault: Callable[[str], None]) -> None:
@@ -31,7 +32,8 @@ class Breaker:
         self._dice = random.Random(seed)
         self._down: dict[str, float] = {}
         self._database_lost_s = float("-inf")
-        self._database_down = False
+        self.database_up = asyncio.Event()
+        self.database_up.set()
         self.done: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
 
@@ -82,9 +84,9 @@ class Breaker:
 
     async def _kill_database(self, down_s: float) -> None:
         server = self._centre.server
-        if server is None or self._database_down:
+        if server is None or not self.database_up.is_set():
             return
-        self._database_down = True
+        self.database_up.clear()
         server.kill()
         self.done["kill postgres"] += 1
         self._database_lost_s = time.monotonic()
@@ -92,5 +94,5 @@ class Breaker:
         # On a thread: relays, and whoever waits for them, go on until it has recovered. It dies with that thread, which
         # is the loop's and lives as long.
         await asyncio.to_thread(server.start)
-        self._database_down = False
+        self.database_up.set()
         self._database_lost_s = time.monotonic()

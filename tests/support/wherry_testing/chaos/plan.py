@@ -244,7 +244,10 @@ def make_plan(seed: int, scale: Scale) -> Plan:
     dice = random.Random(seed)
     steps = list(_submissions(dice, scale))
     length = max(int(scale.tasks * _ENDED_SHORT), 1)
-    moment = lambda low=0.02, high=0.95: dice.randint(int(low * length), int(high * length))  # noqa: E731  # one line
+
+    def moment(low: float = 0.02, high: float = 0.95) -> int:
+        return dice.randint(int(low * length), int(high * length))
+
     for victim, count in sorted(scale.kills.items()):
         steps += [Step(moment(), Kill(victim, dice.randrange(100), dice.uniform(0.1, 1.5))) for _ in range(count)]
     steps += [Step(moment(), Cut(dice.randrange(100), dice.random() < 0.5)) for _ in range(scale.cuts)]

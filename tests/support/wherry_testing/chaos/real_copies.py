@@ -15,7 +15,7 @@ from wherry_client import Client, RemotePath
 from wherry_deploy.deployment import SERVICES
 from wherry_testing.chaos import at_rest
 from wherry_testing.chaos.jobs import ENDED
-from wherry_testing.chaos.running import Result
+from wherry_testing.chaos.result import Result
 from wherry_testing.deployment import RealDeployment
 from wherry_testing.deployment_processes import NotInTime, wait_until
 from wherry_testing.postgres import PostgresServer

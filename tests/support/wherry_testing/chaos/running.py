@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from wherry.queue.v1 import admin_service_pb2, admin_service_pb2_grpc, file_service_pb2, file_service_pb2_grpc
+from wherry.queue.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    file_service_pb2,
+    file_service_pb2_grpc,
+    job_service_pb2_grpc,
+)
 from wherry.queue.v1 import job_service_pb2 as pb
-from wherry.queue.v1 import job_service_pb2_grpc
 from wherry.type.v1 import entry_pb2
+from wherry_chassis.errors import DatabaseUnavailable
 from wherry_fakes.pretending_engines import Pretence
 from wherry_fakes.synthetic_trees import entries_of
 from wherry_testing.bare_deployment import SITES, Account, BareDeployment
@@ -24,53 +28,16 @@ from wherry_testing.chaos.asking import CALL_S, Asker, Refused, Unanswered
 from wherry_testing.chaos.breaking import Breaker
 from wherry_testing.chaos.jobs import ENDED, AskedJob
 from wherry_testing.chaos.plan import Control, Cut, Kill, Look, Plan, SetLimit, SignIn, SignOut, Step, Submit
+from wherry_testing.chaos.result import Result, counted
 from wherry_testing.chaos.watching import Watcher
 
 _CLOCK_S = 0.05
 _STANDSTILL_S = 8.0
 """Where nothing has been settled for so long the next step is done all the same: all there is may be held."""
 _SAY_S = 10.0
+_SHOWN_WITHIN_S = 10.0
 _FAULTS = 40
 """More of them say nothing new."""
-
-
-@dataclass
-class Result:
-    """What came of a run.
-
-    Attributes:
-        tasks: that were made; each has ended.
-        seconds: from the first step until all was at rest.
-        resting_s: how long that took after the last step.
-        broken: how often what was broken.
-        faults: in words; empty: all held.
-    """
-
-    seed: int
-    tasks: int = 0
-    settlements: int = 0
-    seconds: float = 0.0
-    resting_s: float = 0.0
-    broken: Counter[str] = field(default_factory=Counter)
-    endings: Counter[str] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
-    repeats: int = 0
-    reconnects: int = 0
-    looks: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-
-    def told(self) -> list[str]:
-        """Returns it in lines."""
-        rate = self.tasks / self.seconds if self.seconds else 0.0
-        lines = [
-            f"seed {self.seed}: {self.tasks} tasks ({self.settlements} settlements) in {self.seconds:.0f} s, "
-            f"{rate:.0f} tasks/s; at rest {self.resting_s:.1f} s after the last step",
-            f"broken: {_counted(self.broken)}",
-            f"jobs: {_counted(self.states)}; listings: {_counted(self.looks)}",
-            f"calls asked again: {self.repeats}; watches opened again: {self.reconnects}; "
-            f"processes that ended by themselves: {_counted(self.endings)}",
-        ]
-        return lines + [f"FAULT: {fault}" for fault in self.faults] + ([] if self.faults else ["no faults"])
 
 
 class ChaosRun:
@@ -158,7 +125,7 @@ class ChaosRun:
                     break
                 if time.monotonic() - said_s > _SAY_S:
                     said_s = time.monotonic()
-                    self._say(f"{settled} settled, {_counted(self._breaker.done)}")
+                    self._say(f"{settled} settled, {counted(self._breaker.done)}")
             deed = asyncio.create_task(self._do(step))
             self._deeds[deed] = step
             deed.add_done_callback(self._over)
@@ -285,10 +252,10 @@ class ChaosRun:
     async def _at_the_sites(self, work: Callable[[], Awaitable[None]]) -> None:
         """Changes the site service's rows, once its database is there."""
         while True:
+            await self._breaker.database_up.wait()
             try:
                 await work()
-            except Exception as error:  # noqa: BLE001  # of whatever kind: the database is away, and comes again
-                self._say(f"sign-ins wait: {type(error).__name__}")
+            except DatabaseUnavailable:  # killed in the midst of it
                 await asyncio.sleep(0.5)
             else:
                 return
@@ -339,11 +306,8 @@ class ChaosRun:
             for text in jobs.shortcomings(job, now, self._pretence):
                 self._fault(f"{job.name} ({job.plan.shape}, cancelled {job.cancelled}, retried {job.retries}): {text}")
             watcher = watchers[job.plan.user]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    while (seen := watcher.last.get(job.name)) is None or seen.state != now.state:
-                        await asyncio.sleep(0.1)
-            if seen is None or seen.state != now.state:
+            if not await watcher.shows(job.name, now.state, _SHOWN_WITHIN_S):
+                seen = watcher.last.get(job.name)
                 shown = "nothing" if seen is None else pb.JobState.Name(seen.state)
                 self._fault(f"{job.name} is {pb.JobState.Name(now.state)}; its owner was last shown {shown}")
 
@@ -400,7 +364,3 @@ class ChaosRun:
                 return found.first() is None
         except DBAPIError:
             return False
-
-
-def _counted(counter: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items())) or "none"

@@ -10,7 +10,8 @@ from wherry_fakes.pretending_engines import Pretence
 from wherry_testing.bare_deployment import BareDeployment
 from wherry_testing.chaos.plan import Scale, make_plan
 from wherry_testing.chaos.real_copies import run_real_copies
-from wherry_testing.chaos.running import ChaosRun, Result
+from wherry_testing.chaos.result import Result
+from wherry_testing.chaos.running import ChaosRun
 from wherry_testing.cutting import Cutter
 from wherry_testing.postgres import PostgresServer
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.queue.v1 import job_service_pb2_grpc
+from wherry_testing.bare_deployment import eventually
 from wherry_testing.chaos.asking import is_broken_connection
 from wherry_testing.chaos.jobs import ENDED
 
@@ -52,6 +54,16 @@ class Watcher:
                 if error.code() not in _PASSING and not is_broken_connection(error):
                     self._fault(f"a watch ended with {error.code().name}: {error.details()}")
             await asyncio.sleep(_WAIT_S)
+
+    async def shows(self, name: str, state: pb.JobState.ValueType, within_s: float) -> bool:
+        """Tells whether a job is shown in a state, or comes to be in time."""
+
+        def shown() -> bool:
+            return name in self.last and self.last[name].state == state
+
+        with contextlib.suppress(AssertionError):
+            await eventually(shown, f"{name} is shown", within_s)
+        return shown()
 
     def _note(self, job: pb.Job) -> None:
         before = self.last.get(job.name)

@@ -96,6 +96,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
     )
     op.create_table(
+        "staged_copy",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("added_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_staged_copy_added_ms"), "staged_copy", ["added_ms"], unique=False)
+    op.create_table(
         "worker",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
@@ -147,6 +154,20 @@ def upgrade() -> None:
     )
     op.create_index("sign_in_end", "sign_in", ["until_ms"], unique=False)
     op.create_table(
+        "staged_chunk",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("copy_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("entry_count", sa.Integer(), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["copy_id"],
+            ["staged_copy.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_staged_chunk_copy_id"), "staged_chunk", ["copy_id"], unique=False)
+    op.create_table(
         "job",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("uid", sa.String(length=32), nullable=False),
@@ -196,9 +217,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("user_id", "request_id"),
     )
     op.create_index(
+        "job_cancelling",
+        "job",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("cancelled and ended_ms is null"),
+        sqlite_where=sa.text("cancelled and ended_ms is null"),
+    )
+    op.create_index(
         "job_ended",
         "job",
-        ["ended_ms"],
+        ["work_class", "ended_ms"],
         unique=False,
         postgresql_where=sa.text("ended_ms is not null"),
         sqlite_where=sa.text("ended_ms is not null"),
@@ -414,27 +443,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("failure_of_job", "failure", ["job_id", "id"], unique=False)
     op.create_index("failure_by_task", "failure", ["job_id", "task_id"], unique=False)
+    op.create_index("failure_of_job", "failure", ["job_id", "id"], unique=False)
     op.create_index(op.f("ix_failure_task_id"), "failure", ["task_id"], unique=False)
-    op.create_table(
-        "staged_copy",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("added_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index(op.f("ix_staged_copy_added_ms"), "staged_copy", ["added_ms"], unique=False)
-    op.create_table(
-        "staged_chunk",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("copy_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.Column("entry_count", sa.Integer(), nullable=False),
-        sa.Column("total_bytes", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["copy_id"],
-            ["staged_copy.id"],
-        ),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index(op.f("ix_staged_chunk_copy_id"), "staged_chunk", ["copy_id"], unique=False)

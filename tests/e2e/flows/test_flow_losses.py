@@ -130,7 +130,7 @@ def restarted(
     with flow.worker(at=1, pretending=_SLOWLY) as worker:
         job = first.create(copy_of(synthetic(TREE), synthetic("0x0x0")))
         before = until(lambda: _running(flow, job.name, 3), "three chunks run")
-        postgres_server.stop(crash=True)
+        postgres_server.stop()
         try:
             for replica in (0, 1):
                 queue = flow.service("queue", replica)
