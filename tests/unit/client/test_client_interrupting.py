@@ -12,10 +12,14 @@ from wherry_client.command.interrupting import interruptible
 
 @pytest.mark.row("C3", missing="the rest of C3")
 def test_an_interrupt_that_a_library_drops_comes_again() -> None:
-    with pytest.raises(KeyboardInterrupt), interruptible():
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        threading.Event().wait(20)
+    def wait() -> None:
+        with interruptible():
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            threading.Event().wait(20)
+
+    with pytest.raises(KeyboardInterrupt):
+        wait()
 
 
 @pytest.mark.row("C3", missing="the rest of C3")
