@@ -10,6 +10,7 @@ from wherry.queue.v1 import job_service_pb2
 
 from wherry_client.client import Client
 from wherry_client.command import console, wording
+from wherry_client.command.interrupting import interruptible
 from wherry_client.command.progress import Reporter
 from wherry_client.errors import SignInNeededError, UnavailableError, WherryError
 from wherry_client.exits import ExitStatus
@@ -37,7 +38,7 @@ def wait(
     """
     identity = wording.job_id(job)
     try:
-        with reporter:
+        with interruptible(), reporter:
             watch = client.jobs.watch(
                 job.name, timeout_s=timeout_s, on_interruption=lambda _error: reporter.interrupted()
             )

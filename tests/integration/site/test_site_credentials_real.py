@@ -23,13 +23,14 @@ TwoSites = tuple[RealSite, RealSite]
 Read = Callable[[grpc.aio.AioRpcError], tuple[grpc.StatusCode, str, dict[str, str], list[str]]]
 
 _GFAL2_LISTING = """
-import json, sys
+import json, os, sys
 import gfal2
 url, credential = sys.argv[1:]
 context = gfal2.creat_context()
 for kind in ("X509_CERT", "X509_KEY"):
     context.cred_set(url[: url.index("/", 9) + 1], context.cred_new(kind, credential))
-print(json.dumps(context.listdir(url)))
+print(json.dumps(context.listdir(url)), flush=True)
+os._exit(0)  # gfal2's plugins may crash while the interpreter takes itself apart
 """
 
 
