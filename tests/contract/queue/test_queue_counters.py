@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -58,6 +58,8 @@ def test_counters_are_right_under_any_order_of_events(engine: Engine) -> None:
             stateful_step_count=40,
             derandomize=not _LONG,
             database=None,
+            # To make a failure shorter takes many minutes; a long run may spend them.
+            phases=[Phase.generate, Phase.shrink] if _LONG else [Phase.generate],
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from wherry_queue.jobs import LeaseLost, NewTask
 from wherry_queue.models import Link, Replica
-from wherry_queue.settling import MAX_LAPSES
-from wherry_queue.states import JobState, TaskKind, TaskState, WorkClass
-from wherry_queue.store import leases, reading, replicas
-from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, files
+from wherry_queue.settling import MAX_LAPSES, Failure, Settlement
+from wherry_queue.states import JobState, Outcome, TaskKind, TaskState, WorkClass
+from wherry_queue.store import leases, reading, replicas, settlements
+from wherry_testing.queue_cases import POLICY, QueueCase, chunk_task, copy_job, files
 
 
 async def test_a_leased_task_is_not_leased_again(queue: QueueCase) -> None:
@@ -150,3 +150,59 @@ async def test_a_lease_that_was_never_given_out_is_no_lapse(queue: QueueCase) ->
     ref = (task.task_id, task.fence)
     await queue.database.write(leases.requeue, queue.replica_id, [ref], given=False)
     assert len(await queue.lease(1, WorkClass.INTERACTIVE)) == 1
+
+
+@pytest.mark.row("D2")
+async def test_a_lapse_costs_no_attempt(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    for _ in range(POLICY.attempts + 1):
+        task = await queue.lease_one()
+        await queue.database.write(leases.requeue, queue.replica_id, [(task.task_id, task.fence)])
+    for _ in range(POLICY.attempts - 1):
+        task = await queue.lease_one()
+        await queue.settle(task, Outcome.FAILED, failure=Failure("NETWORK", "reset", retryable=True))
+        await queue.release()
+    await queue.settle(await queue.lease_one(), done=b"\x03", files_done=2, bytes_done=20)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+
+
+@pytest.mark.row("D2")
+@pytest.mark.row("W1")
+@pytest.mark.parametrize("given", [True, False])
+async def test_a_lease_that_is_taken_back_gives_its_places_back_just_once(queue: QueueCase, given: bool) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task() for _ in range(5)]))
+    await queue.database.write(lambda c: c.execute(sa.update(Link).values(cap=2)).rowcount)
+    taken = await queue.lease(5)
+    refs = [(task.task_id, task.fence) for task in taken]
+    for _ in range(2):
+        await queue.database.write(leases.requeue, queue.replica_id, refs, given=given)
+        await queue.check_counters()
+    again = await queue.lease(5)
+    assert {task.task_id for task in again} == {task.task_id for task in taken}
+    assert not await queue.settle(taken[0])
+    await queue.check_counters()
+    assert await queue.lease(5) == []
+
+
+async def test_a_stale_word_does_not_have_a_waiting_task_passed_over(queue: QueueCase) -> None:
+    # Were its row locked meanwhile, a lease that passed over what is locked would not look there again.
+    await queue.submit(copy_job(tasks=[chunk_task() for _ in range(3)]))
+    first = (await queue.lease(1))[0]
+    await queue.database.write(leases.requeue, queue.replica_id, [(first.task_id, first.fence)])
+    if queue.database.dialect == "sqlite":
+        assert not await queue.settle(first)
+        return
+    with queue.database.engine.begin() as other:
+        settlements.settle(other, [Settlement(first.task_id, first.fence, Outcome.COMPLETED)], POLICY)
+        assert first.task_id in [task.task_id for task in await queue.lease(2)]
+    await queue.check_counters()
+
+
+async def test_a_lease_that_was_taken_back_before_it_was_given_out_is_nobodys(queue: QueueCase) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task()]))
+    task = await queue.lease_one()
+    await queue.database.write(leases.requeue, queue.replica_id, [(task.task_id, task.fence)])
+    await queue.database.write(leases.assign, "aa", [(task.task_id, task.fence)])
+    await queue.check_counters()
+    again = await queue.lease_one()
+    assert not await queue.settle(again, thumbprint="aa")

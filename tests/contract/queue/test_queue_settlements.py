@@ -149,3 +149,17 @@ async def test_a_task_that_its_worker_stopped_unasked_rests_before_it_is_leased_
     now_ms = await queue.database.read(database_now_ms)
     assert due_ms is not None
     assert due_ms - now_ms > 500
+
+
+async def test_what_failed_for_good_says_why_also_if_the_rest_went_well_later(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(entries=2)]))
+    await queue.settle(await queue.lease_one(), failures=[failed(0), failed(1, retryable=True)])
+    await queue.release()
+    await queue.settle(await queue.lease_one(), done=b"\x02", files_done=1, bytes_done=10)
+    job = await queue.job(job_id)
+    assert await queue.state(job_id) is JobState.PARTIALLY_FAILED
+    assert job.failure["reason"] == "NO_SPACE"
+    task = await queue.database.read(lambda c: c.execute(sa.select(Task.failure)).scalar_one())
+    assert task is not None
+    assert task["reason"] == "NO_SPACE"
+    await queue.check_counters()

@@ -26,6 +26,7 @@ _TASK: Any = Task.__table__
 _ASSIGN = (
     sa.update(_TASK)
     .where(_TASK.c.id == sa.bindparam("task"), _TASK.c.fence == sa.bindparam("its_fence"))
+    .where(_TASK.c.state + 0 == int(TaskState.RUNNING))  # it may have been taken back meanwhile
     .values(thumbprint=sa.bindparam("its_thumbprint"))
 )
 _LANE: Any = Lane.__table__
@@ -393,7 +394,7 @@ def requeue(
     changes: list[Change] = []
     for task_id, fence in dict(refs).items():
         row = rows.get(task_id)
-        if row is None or (row.state, row.fence, row.replica_id) != (TaskState.RUNNING, fence, replica_id):
+        if row is None or (row.fence, row.replica_id) != (fence, replica_id):
             continue
         decision = settling.lapse(row, row.lapses + 1) if given else None
         if decision is None and row.job_cancelled:

@@ -39,7 +39,7 @@ class Refused:
 def look(
     connection: Connection, work_class: WorkClass, want: int, defaults: Defaults, now_ms: int
 ) -> tuple[list[Candidate], dict[int, list[Waiting]], Refused]:
-    """Returns candidates and what may start of them, locked; what its user's sign-ins are too short for is put off.
+    """Returns candidates, locked, and what may start of them; what its user's sign-ins are too short for is put off.
 
     Where that leaves too little it looks at others, more of them each time: a user of many tasks that all are too
     long must not keep everybody else waiting.
@@ -65,7 +65,7 @@ def look(
 def _heads(
     connection: Connection, lanes: Sequence[Candidate], want: int, now_ms: int
 ) -> tuple[dict[int, list[Waiting]], list[Unfit]]:
-    """Returns the first ready tasks of each lane, locked: those that may start, and those that do not fit."""
+    """Returns the first ready tasks of each lane: those that may start, and those that do not fit."""
     found: dict[int, list[Waiting]] = {}
     by_id = {lane.id: lane for lane in lanes}
     unfit: list[Unfit] = []
@@ -93,7 +93,8 @@ def _ready_tasks(connection: Connection, lanes: Sequence[Candidate], want: int) 
             .where(Task.lane_id == some.c.id, Task.state == TaskState.READY, Task.id >= some.c.head)
             .order_by(Task.id)
             .limit(want)
-            .with_for_update(skip_locked=True)
+            # Not locked, nor passed over where somebody has locked them: that they stay ready is their lane's lock, and
+            # the head moves on over all that is not found here.
             .lateral()
         )
         return connection.execute(sa.select(heads).select_from(some.join(heads, sa.true()))).all()

@@ -94,10 +94,10 @@ def report(connection: Connection, found: Found) -> int:
     task = connection.execute(
         sa.select(Task.__table__, Job.cancelled.label("job_cancelled"))
         .join(Job, Job.id == Task.job_id)
-        .where(Task.id == found.task_id)
+        .where(Task.id == found.task_id, Task.state + 0 == int(TaskState.RUNNING))  # see `settlements`
         .with_for_update(of=Task)
     ).one_or_none()
-    if task is None or (task.fence, task.state, task.thumbprint) != (found.fence, TaskState.RUNNING, found.thumbprint):
+    if task is None or (task.fence, task.thumbprint) != (found.fence, found.thumbprint):
         raise LeaseLost(task=str(found.task_id))
     if task.job_cancelled:
         # Nothing grows any more; what it would add could never be leased, and the job would never end.
