@@ -164,6 +164,10 @@ class QueueServiceSection(Service):
     heartbeat_s: float = Field(default=20, gt=0, le=30)
     """A watch or listing that has no news says so often that it lives: the contracts promise 30 s at most. Shorter than
     `gateway.stream_idle_s`."""
+    pairs_per_job: int = Field(default=10_000_000, ge=1)
+    """A copy of named files has so many of them at most."""
+    staged_bytes_per_user: int = Field(default=512 << 20, ge=1 << 20)
+    """So much of such copies, packed, is kept for a person at most while they are still being sent."""
 
 
 class Services(_Section):
@@ -190,6 +194,8 @@ class Worker(Identity):
     """A copy that makes no progress for so long is stopped."""
     engine_idle_s: Seconds = 60
     engine_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
+    drain_grace_s: Seconds = 600
+    """So long a worker that an operator drains may go on with what it runs; what is left then goes on elsewhere."""
 
 
 class Gateway(Identity):

@@ -78,7 +78,8 @@ async def _watch(channels: ServiceChannels, revocations: Revocations, deleted: C
     # The cursor is kept in memory only: whoever starts anew is told of all that is kept, which is not much.
     cursor = 0
     while True:
-        stub = user_service_pb2_grpc.RevocationServiceStub(channels.get())
+        channel = channels.get()
+        stub = user_service_pb2_grpc.RevocationServiceStub(channel)
         stream = stub.WatchRevocations(user_service_pb2.WatchRevocationsRequest(cursor=cursor))
         try:
             while True:
@@ -97,7 +98,7 @@ async def _watch(channels: ServiceChannels, revocations: Revocations, deleted: C
         except (grpc.aio.AioRpcError, TimeoutError) as error:
             reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "SILENCE"
             logger().warning("revocations_interrupted", cursor=cursor, reason=reason)
-            channels.rotate()
+            channels.rotate(channel)
         finally:
             stream.cancel()
         await asyncio.sleep(_RETRY_S)

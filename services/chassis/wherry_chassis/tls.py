@@ -142,9 +142,16 @@ class ServiceChannels:
         self._channels[address] = (material, channel)
         return channel
 
-    def rotate(self) -> None:
-        """Goes on to the next replica; calls under way go on where they are."""
-        self._index = (self._index + 1) % len(self._addresses)
+    def rotate(self, failed: grpc.aio.Channel) -> None:
+        """Goes on to the next replica; calls under way go on where they are.
+
+        Args:
+            failed: the channel of the call that failed. Only where it is still the current one does this change
+                anything: of several calls that fail together on one, all but the first come too late.
+        """
+        known = self._channels.get(self._addresses[self._index])
+        if known is not None and known[1] is failed:
+            self._index = (self._index + 1) % len(self._addresses)
 
     async def ask(self, call: Callable[[grpc.aio.Channel], Awaitable[Answer]]) -> Answer:
         """Returns the answer of the current replica or, where that one is not reached, of the next that is.
@@ -152,10 +159,11 @@ class ServiceChannels:
         For calls that may be repeated. Raises the last replica's AioRpcError.
         """
         for left in reversed(range(len(self._addresses))):
+            channel = self.get()
             try:
-                return await call(self.get())
+                return await call(channel)
             except grpc.aio.AioRpcError as error:
-                self.rotate()
+                self.rotate(channel)
                 if not left or error.code() not in _PASSING:
                     raise
         raise LookupError("a service has at least one address")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from wherry_chassis.logging import logger
+from wherry_chassis.pseudonyms import random_pseudonym
 
 from wherry_site.issued import IssuedProxies
-
-
-def random_pseudonym() -> str:
-    """Returns what stands in the trail in a deleted user's place: it names nobody, and is nobody else's."""
-    return f"users/deleted-{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ class UserDeletion:
     async def forget(self, users: Sequence[str]) -> None:
         """Deletes what belongs to users (`users/{user}`) whose accounts are deleted; safe to repeat."""
         for user in users:
-            gone = await self._store.forget_user(user, random_pseudonym(), self._now_ms())
+            gone = await self._store.forget_user(user, f"users/{random_pseudonym()}", self._now_ms())
             for session_id in gone.session_ids:
                 self._issued.forget(session_id)
             if gone.sites or gone.session_ids:

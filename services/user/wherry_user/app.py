@@ -12,6 +12,7 @@ from wherry.user.v1 import user_service_pb2_grpc as rpc
 from wherry_chassis.access import build_table
 from wherry_chassis.buildout import Buildout, BuildoutError, Mail, SecretRef, database_url
 from wherry_chassis.interceptors import chain
+from wherry_chassis.pseudonyms import random_pseudonym
 from wherry_chassis.revocations import Revocations
 from wherry_chassis.server import Service
 from wherry_chassis.sql import Database
@@ -19,7 +20,7 @@ from wherry_chassis.tokens import LEEWAY_S, TokenVerifier
 
 from wherry_user.accounts import Accounts
 from wherry_user.clock import random_id, random_secret, system_clock
-from wherry_user.deletion import AccountDeletion, random_pseudonym
+from wherry_user.deletion import AccountDeletion
 from wherry_user.mail import MailTexts
 from wherry_user.passwords import Argon2Hasher
 from wherry_user.revocations import Revocation, RevocationFeed, Subject

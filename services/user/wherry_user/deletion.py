@@ -6,7 +6,6 @@ revocations, do their part in databases of their own, and confirm it; until both
 
 from __future__ import annotations
 
-import secrets
 from typing import Protocol
 
 from wherry_user.accounts import Account, email_key
@@ -16,11 +15,6 @@ from wherry_user.errors import PasswordWrong, SignInThrottled, UserNotFound
 from wherry_user.passwords import PasswordHasher
 from wherry_user.revocations import Revocation, RevocationFeed
 from wherry_user.throttle import PER_ACCOUNT, PER_ADDRESS, ThrottleStore, account_key, address_key
-
-
-def random_pseudonym() -> str:
-    """Returns what stands in the audit log in a deleted user's place: it names nobody, and is nobody else's."""
-    return f"deleted-{secrets.token_hex(12)}"
 
 
 class DeletionStore(AuditLog, ThrottleStore, Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import cast
 
@@ -36,7 +38,8 @@ class Outbox:
     def get(self) -> Outbox:
         return self
 
-    def rotate(self) -> None:
+    def rotate(self, failed: object) -> None:
+        assert failed is self
         self.rotations += 1
 
     def unary_stream(self, *args: object, **kwargs: object) -> None:
@@ -57,10 +60,19 @@ class Part:
     def __init__(self) -> None:
         self.done: list[list[str]] = []
         self.failures: list[Exception] = []
+        self.refused: set[str] = set()
+        self.tried_s: list[float] = []
+
+    def times(self, user: str) -> int:
+        """How often it was done for a user."""
+        return sum(user in users for users in self.done)
 
     async def forget(self, users: Sequence[str]) -> None:
+        self.tried_s.append(time.monotonic())
         if self.failures:
             raise self.failures.pop(0)
+        if not self.refused.isdisjoint(users):
+            raise ValueError("a bug")
         self.done.append(list(users))
 
 
@@ -107,11 +119,40 @@ async def test_work_that_fails_is_done_again_and_nothing_is_confirmed_before(fai
     async with at_work(outbox, part) as deletions:
         deletions.add(1, "users/alice")
         await until(lambda: len(part.failures) < 3)
-        deletions.add(2, "users/bob")
         assert outbox.confirmed == []
-        await until(lambda: outbox.confirmed == [1, 2])
-    assert sorted(part.done) == [["users/alice"]] * 2 + [["users/bob"]] * 2
-    assert part.done[0] == ["users/alice"]
+        await until(lambda: outbox.confirmed)
+    assert part.done == [["users/alice"]] * 2
+    assert outbox.confirmed == [1]
+
+
+@U6
+async def test_one_that_fails_keeps_no_other_from_being_done_and_all_behind_it_from_being_confirmed() -> None:
+    outbox, part = Outbox(), Part()
+    part.refused.add("users/bob")
+    async with at_work(outbox, part) as deletions:
+        for cursor, user in ((1, "users/alice"), (2, "users/bob"), (3, "users/carol")):
+            deletions.add(cursor, user)
+        await until(lambda: part.times("users/carol") == 2)
+        deletions.add(4, "users/dave")
+        await until(lambda: part.times("users/dave") == 2)
+        await until(lambda: outbox.confirmed)
+        assert (outbox.confirmed, part.times("users/bob")) == ([1], 0)
+        part.refused.clear()
+        await until(lambda: len(outbox.confirmed) == 2)
+    assert outbox.confirmed == [1, 4]
+    assert [part.times(f"users/{name}") for name in ("alice", "bob", "carol", "dave")] == [2, 2, 2, 2]
+
+
+@U6
+async def test_one_that_fails_again_and_again_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_FIRST_S", 0.05)
+    part = Part()
+    part.refused.add("users/bob")
+    async with at_work(Outbox(), part) as deletions:
+        deletions.add(1, "users/bob")
+        await until(lambda: len(part.tried_s) == 4)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(part.tried_s)]
+    assert all(gap >= least for gap, least in zip(gaps, (0.05, 0.1, 0.2), strict=True))
 
 
 @U6

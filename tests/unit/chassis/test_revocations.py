@@ -64,7 +64,7 @@ class OneStream:
     def get(self) -> OneStream:
         return self
 
-    def rotate(self) -> None:
+    def rotate(self, failed: object) -> None:
         pass
 
     def unary_stream(self, *args: object, **kwargs: object) -> Callable[[object], FailingStream]:
