@@ -54,8 +54,8 @@ async def run(
     """
     section = buildout.worker
     files = read_material(section.certificate, section.key, buildout.deployment.ca)
-    queue_addresses, site_addresses = buildout.service.queue.addresses, buildout.service.site.addresses
-    queue_channels = ServiceChannels(queue_addresses, files)
+    site_addresses = buildout.service.site.addresses
+    queue_channels = ServiceChannels(buildout.service.queue.addresses, files)
     site_channels = ServiceChannels(site_addresses, files)
     folder = RunFolder(section.state)
     pool = EnginePool(
@@ -66,7 +66,7 @@ async def run(
         most=2 * (section.interactive + section.bulk),
     )
     name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    queue = QueueClient(queue_channels, name, version("wherry-worker"), replicas=len(queue_addresses))
+    queue = QueueClient(queue_channels, name, version("wherry-worker"))
     sites = SiteClient(site_channels, replicas=len(site_addresses))
     runner = make_runner(Parts(section, queue, sites, pool))
     leasing = Leasing(queue, runner, interactive=section.interactive, bulk=section.bulk)

@@ -25,6 +25,8 @@ class Attempt:
         self.bound_by: SiteAccess | None = None
         #: Why it shall stop, once it shall: one of stopping.py's, or another of a CancelledLease's.
         self.stop_reason: str | None = None
+        #: Sites at which its user's session has ended since it began: what it holds of theirs is not kept for others.
+        self.ended_sites: set[str] = set()
         #: Whether it shall start no further file.
         self.pausing = False
         self.transferred_bytes = 0

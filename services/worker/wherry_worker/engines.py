@@ -84,7 +84,14 @@ class Engines(Protocol):
         ...
 
     async def end_sessions(self, user: str, site: str) -> None:
-        """Ends the user's idle engines that hold a credential of the site, and forgets it."""
+        """Ends the user's idle engines that hold a credential of the site, at once, and forgets it.
+
+        Busy ones go on, and are not kept warm when their task has ended.
+        """
+        ...
+
+    async def end_all_sessions(self) -> None:
+        """Does the same for all users and sites."""
         ...
 
 
@@ -166,12 +173,22 @@ class EnginePool:
 
     async def end_sessions(self, user: str, site: str) -> None:
         """Ends what is idle; busy engines end with their task."""
-        for pooled in [p for p in self._idle if p.key.user == user and site in p.accesses]:
-            self._idle.remove(pooled)
-            await self._end(pooled)
         for pooled in self._busy:
             if pooled.key.user == user and pooled.accesses.pop(site, None) is not None:
                 pooled.process.worn = True
+        await self._end_idle([p for p in self._idle if p.key.user == user and site in p.accesses])
+
+    async def end_all_sessions(self) -> None:
+        """Ends what is idle; busy engines end with their task."""
+        for pooled in self._busy:
+            pooled.accesses.clear()
+            pooled.process.worn = True
+        await self._end_idle(list(self._idle))
+
+    async def _end_idle(self, ended: Sequence[_Pooled]) -> None:
+        for pooled in ended:
+            self._idle.remove(pooled)  # all of them before the first is waited for: no task gets one of them any more
+        await asyncio.gather(*(self._kill(pooled) for pooled in ended))
 
     async def reap(self) -> None:
         """Ends engines that have been idle for too long; runs until cancelled."""
@@ -186,8 +203,7 @@ class EnginePool:
     async def close(self) -> None:
         """Ends all engines and wipes what they held."""
         for pooled in [*self._idle, *self._busy]:
-            await pooled.process.kill("closed")
-            pooled.folder.wipe()
+            await self._kill(pooled)
         self._idle.clear()
 
     async def _take(self, key: EngineKey, plan: Plan) -> _Pooled:
@@ -232,6 +248,12 @@ class EnginePool:
         pooled.plan = plan
         visits = [plan.source] if plan.destination is None else [plan.source, plan.destination]
         pooled.accesses = {visit.access.site: visit.access for visit in visits}
+
+    async def _kill(self, pooled: _Pooled) -> None:
+        try:
+            await pooled.process.kill("closed")
+        finally:
+            pooled.folder.wipe()
 
     async def _end(self, pooled: _Pooled) -> None:
         try:

@@ -12,11 +12,11 @@ import time
 from wherry_chassis.logging import logger
 
 from wherry_worker.attempt import Attempt
-from wherry_worker.ports import LeaseStream, Queue, QueueUnavailable, StreamEvent
+from wherry_worker.ports import LeaseStream, Opened, Queue, QueueUnavailable, StreamEvent
 from wherry_worker.running import Runner
 from wherry_worker.settling import FIRST_WAIT_S, LONGEST_WAIT_S, Settler
 from wherry_worker.stopping import DRAINED, JOB_PAUSED, LEASE_LOST, never_started
-from wherry_worker.work import Lease, LeaseRef, Outcome, Renewal, Settlement, TaskProgress, WorkClass
+from wherry_worker.work import EndedSession, Lease, LeaseRef, Outcome, Renewal, Settlement, TaskProgress, WorkClass
 
 PROGRESS_INTERVAL_S = 1.0
 #: A stream that was silent for so many heartbeats is dead.
@@ -25,6 +25,9 @@ _FIRST_SILENCE_S = 30.0
 #: Of the time that a drain leaves, so much is kept for stopping what still runs and tidying up behind it: a quarter, at
 #: most so many seconds. A worker that is left less waits so long all the same for the queue's word on its results.
 _STOPPING_S = 5.0
+#: So long after it was told to end, a worker takes what was on its way to it all the same, and gives it back: one that
+#: has nothing to do would be gone, and that lease would be nobody's until it lapses.
+_UNDER_WAY_S = 0.5
 
 
 class Leasing:
@@ -42,8 +45,10 @@ class Leasing:
         self._hurried = asyncio.Event()
         self._end_by = self._stop_at = float("inf")
         self._grace_s = float("inf")
+        self._drained_at = float("inf")
         self._told: dict[str, TaskProgress] = {}
         self._heartbeat_s = _FIRST_SILENCE_S / _SILENT_HEARTBEATS
+        self._opened_before = False
 
     @property
     def held(self) -> list[LeaseRef]:
@@ -59,6 +64,7 @@ class Leasing:
         grace_s = self._grace_s if grace_s is None else grace_s
         if not self._draining.is_set():
             logger().info("draining", held=len(self._held), grace_s=grace_s)
+            self._drained_at = time.monotonic()
         self._end_by = min(self._end_by, time.monotonic() + grace_s)
         self._stop_at = min(self._stop_at, time.monotonic() + grace_s - min(_STOPPING_S, grace_s / 4))
         self._draining.set()
@@ -92,6 +98,7 @@ class Leasing:
         await asyncio.gather(*(attempt.stop(DRAINED) for attempt in self._held.values()))
         if self._runs:
             await asyncio.wait(list(self._runs.values()), timeout=max(self._end_by - time.monotonic(), _STOPPING_S))
+        await asyncio.sleep(min(self._drained_at + _UNDER_WAY_S, self._end_by) - time.monotonic())
         try:
             async with asyncio.timeout(max(self._end_by - time.monotonic(), _STOPPING_S)):
                 await self._settler.settled()
@@ -112,7 +119,6 @@ class Leasing:
                 logger().info("stream_ended", cause=str(errors.exceptions[0]))
             if time.monotonic() - opened_at > LONGEST_WAIT_S:
                 wait_s = FIRST_WAIT_S
-            self._queue.rotate()
             await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
@@ -134,12 +140,14 @@ class Leasing:
             await self._take(event)
 
     async def _take(self, event: StreamEvent) -> None:
-        for ref in event.opened.lost if event.opened is not None else ():
-            await self._stop(ref, LEASE_LOST)
+        if event.opened is not None:
+            await self._reopened(event.opened)
         for ref, reason in event.cancelled:
             await self._stop(ref, reason)
         for renewal in event.renewed:
             await self._renew(renewal)
+        for ended in event.ended_sessions:
+            await self._session_ended(ended)
         for lease in event.leases:
             await self._accept(lease)
         if event.drain_grace_s is not None:
@@ -220,6 +228,23 @@ class Leasing:
                 del self._runs[task]
             self._told.pop(task, None)
             self._changed.set()
+
+    async def _reopened(self, opened: Opened) -> None:
+        for ref in opened.lost:
+            await self._stop(ref, LEASE_LOST)
+        if self._opened_before:
+            # What was said of sessions between two streams was not heard, and is not said again.
+            for attempt in self._held.values():
+                attempt.ended_sites |= {attempt.lease.source_site, attempt.lease.destination_site}
+            await self._runner.end_all_sessions()
+        self._opened_before = True
+
+    async def _session_ended(self, ended: EndedSession) -> None:
+        for attempt in self._held.values():
+            lease = attempt.lease
+            if lease.user == ended.user and ended.site in (lease.source_site, lease.destination_site):
+                attempt.ended_sites.add(ended.site)
+        await self._runner.end_sessions(ended.user, ended.site)
 
     async def _renew(self, renewal: Renewal) -> None:
         attempt = self._held.get(renewal.ref.task)

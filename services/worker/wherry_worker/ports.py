@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wherry_worker.access import SiteAccess
-from wherry_worker.work import Found, Lease, LeaseRef, Renewal, Settlement, TaskProgress
+from wherry_worker.work import EndedSession, Found, Lease, LeaseRef, Renewal, Settlement, TaskProgress
 
 
 class QueueUnavailable(Exception):
@@ -80,6 +80,7 @@ class StreamEvent:
     renewed: Sequence[Renewal] = ()
     cancelled: Sequence[tuple[LeaseRef, str]] = ()
     drain_grace_s: float | None = None
+    ended_sessions: Sequence[EndedSession] = ()
 
 
 class LeaseStream(Protocol):
@@ -103,7 +104,7 @@ class LeaseStream(Protocol):
 
 
 class Queue(Reports, Protocol):
-    """The queue, as a worker sees it."""
+    """The queue, as a worker sees it: one replica at a time, and after each loss the next."""
 
     def stream(self, held: Sequence[LeaseRef]) -> AbstractAsyncContextManager[LeaseStream]:
         """Opens a stream, naming what is held from an earlier one."""
@@ -114,8 +115,4 @@ class Queue(Reports, Protocol):
 
         Raises QueueUnavailable, SettlementRefused.
         """
-        ...
-
-    def rotate(self) -> None:
-        """Goes on to the next replica."""
         ...

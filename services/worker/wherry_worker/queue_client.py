@@ -36,16 +36,16 @@ _REPORT_WAIT_S = 0.5
 class QueueClient:
     """Speaks the lease protocol to one replica at a time."""
 
-    def __init__(self, channels: ServiceChannels, worker: str, version: str, *, replicas: int = 1) -> None:
+    def __init__(self, channels: ServiceChannels, worker: str, version: str) -> None:
         self._channels = channels
         self._worker = worker
         self._version = version
-        self._replicas = replicas
 
     @asynccontextmanager
     async def stream(self, held: Sequence[LeaseRef]) -> AsyncIterator[LeaseStream]:
-        """Opens a stream. What breaks it becomes QueueUnavailable."""
-        call = self._stub().StreamLeases()
+        """Opens a stream. What breaks it becomes QueueUnavailable; the next one is opened to the next replica."""
+        channel = self._channels.get()
+        call = _stub(channel).StreamLeases()
         stream = _Stream(call, self)
         try:
             opening = pb.OpenStream(
@@ -55,14 +55,17 @@ class QueueClient:
             yield stream
         finally:
             call.cancel()
+            self._channels.rotate(channel)
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[LeaseRef]:
         """Settles a batch."""
         request = pb.SettleLeasesRequest(settlements=[settlement_message(item) for item in settlements])
+        channel = self._channels.get()
         try:
-            answer = await self._stub().SettleLeases(request, timeout=_SETTLE_TIMEOUT_S)
+            answer = await _stub(channel).SettleLeases(request, timeout=_SETTLE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in PASSING:
+                self._channels.rotate(channel)
                 raise QueueUnavailable(_brief(error)) from error
             raise SettlementRefused(_brief(error)) from error
         stale = [item.lease.task for item in answer.answers if item.status == pb.SETTLEMENT_STATUS_STALE]
@@ -74,8 +77,9 @@ class QueueClient:
         """Reports batches; after a break all of them again, as the queue drops what it has."""
         deadline = time.monotonic() + _REPORT_TRIES_S
         while True:
+            channel = self._channels.get()
             try:
-                await self._stub().ReportEntries(
+                await _stub(channel).ReportEntries(
                     (found_message(ref, batch) for batch in batches), timeout=_REPORT_TIMEOUT_S
                 )
             except grpc.aio.AioRpcError as error:
@@ -84,22 +88,14 @@ class QueueClient:
                     raise LeaseLost from error
                 if error.code() not in PASSING or time.monotonic() > deadline:
                     raise QueueUnavailable(_brief(error)) from error
-                self.rotate()
+                self._channels.rotate(channel)
                 await asyncio.sleep(_REPORT_WAIT_S)
             else:
                 return
 
-    def rotate(self) -> None:
-        """Goes on to the next replica; with one only, gRPC reconnects by itself."""
-        if self._replicas > 1:
-            self._channels.rotate()
-
     async def refuse(self, refs: Sequence[LeaseRef]) -> None:
         """Gives back what this release does not know how to do."""
         await self.settle([Settlement(ref, Outcome.RETURNED, retry_after_s=30) for ref in refs])
-
-    def _stub(self) -> Any:  # the stubs' class for asyncio exists for type checkers only, and lacks what aio adds
-        return stubs.LeaseServiceStub(self._channels.get())
 
 
 class _Stream:
@@ -140,6 +136,11 @@ class _Stream:
                 yield event
         except grpc.aio.AioRpcError as error:
             raise QueueUnavailable(_brief(error)) from error
+
+
+def _stub(channel: grpc.aio.Channel) -> Any:
+    # The stubs' class for asyncio exists for type checkers only, and lacks what aio adds.
+    return stubs.LeaseServiceStub(channel)
 
 
 def _brief(error: BaseException) -> str:

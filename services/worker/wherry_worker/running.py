@@ -66,6 +66,14 @@ class Runner(Protocol):
         """Works through an attempt; raises nothing but CancelledError. What was stopped ends as stopping.py says."""
         ...
 
+    async def end_sessions(self, user: str, site: str) -> None:
+        """Lets everything go that is kept warm for a user at a site, since their session there has ended."""
+        ...
+
+    async def end_all_sessions(self) -> None:
+        """Lets everything go that is kept warm for anybody, since ends of sessions may not have been heard of."""
+        ...
+
 
 class TaskRunner:
     """Runs leases with engines."""
@@ -91,10 +99,12 @@ class TaskRunner:
         if attempt.stop_reason is not None:
             settlement = as_stopped(settlement, attempt.stop_reason)
             if attempt.stop_reason in SESSION_ENDS:
-                for site in {attempt.lease.source_site, attempt.lease.destination_site}:
-                    await self._engines.end_sessions(attempt.lease.user, site)
+                attempt.ended_sites |= {attempt.lease.source_site, attempt.lease.destination_site}
         else:
             settlement = await self._with_session_looked_at(attempt, settlement)
+        for site in sorted(attempt.ended_sites):  # what comes meanwhile finds the engine idle
+            # Also where it was said before: the engine may have begun, or tidied up, after that.
+            await self._engines.end_sessions(attempt.lease.user, site)
         logger().info(
             "task_ended",
             task=attempt.lease.ref.task,
@@ -108,6 +118,14 @@ class TaskRunner:
             duration_s=round(time.monotonic() - started, 3),
         )
         return replace(settlement, log=attempt.log)
+
+    async def end_sessions(self, user: str, site: str) -> None:
+        """See Runner."""
+        await self._engines.end_sessions(user, site)
+
+    async def end_all_sessions(self) -> None:
+        """See Runner."""
+        await self._engines.end_all_sessions()
 
     async def _settled(self, attempt: Attempt) -> Settlement:
         ref = attempt.lease.ref

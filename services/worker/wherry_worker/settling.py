@@ -57,7 +57,6 @@ class Settler:
                 acknowledged = self._sift(batch, error)
             except QueueUnavailable:
                 logger().warning("settlement_delayed", waiting=len(self._waiting))
-                self._queue.rotate()
                 acknowledged = set()
                 await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)

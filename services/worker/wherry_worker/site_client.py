@@ -28,28 +28,32 @@ class SiteClient:
     async def fetch(self, token: str, have: Sequence[SiteAccess]) -> list[SiteAccess]:
         """Fetches the credentials of a lease."""
         request = pb.FetchCredentialsRequest(lease_token=token, have=[access.credential_id for access in have])
+        channel = self._channels.get()
         try:
-            return await self._fetch(request, have)
+            return await _fetch(channel, request, have)
         except grpc.aio.AioRpcError as error:
             if error.code() not in PASSING:
                 raise _refusal(error) from error
             if self._replicas <= 1:
                 raise SiteUnavailable(error.code().name) from error
-            self._channels.rotate()
+            self._channels.rotate(channel)
         try:
-            return await self._fetch(request, have)
+            return await _fetch(self._channels.get(), request, have)
         except grpc.aio.AioRpcError as error:
             if error.code() in PASSING:
                 raise SiteUnavailable(error.code().name) from error
             raise _refusal(error) from error
 
-    async def _fetch(self, request: pb.FetchCredentialsRequest, have: Sequence[SiteAccess]) -> list[SiteAccess]:
-        stub: Any = stubs.CredentialServiceStub(self._channels.get())
-        answer: pb.FetchCredentialsResponse = await stub.FetchCredentials(request, timeout=_FETCH_TIMEOUT_S)
-        try:
-            return [access_of(item, have) for item in answer.sites]
-        except ValueError as error:
-            raise CredentialRefused(str(error)) from error
+
+async def _fetch(
+    channel: grpc.aio.Channel, request: pb.FetchCredentialsRequest, have: Sequence[SiteAccess]
+) -> list[SiteAccess]:
+    stub: Any = stubs.CredentialServiceStub(channel)
+    answer: pb.FetchCredentialsResponse = await stub.FetchCredentials(request, timeout=_FETCH_TIMEOUT_S)
+    try:
+        return [access_of(item, have) for item in answer.sites]
+    except ValueError as error:
+        raise CredentialRefused(str(error)) from error
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> Exception:

@@ -25,6 +25,7 @@ from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
     DestinationFile,
+    EndedSession,
     Found,
     ItemFailure,
     Lease,
@@ -102,6 +103,7 @@ def event_of(message: lease.StreamLeasesResponse, margin_s: float) -> tuple[Stre
         ],
         cancelled=[(ref_of(item.lease), item.reason) for item in message.cancelled],
         drain_grace_s=_seconds(message.drain_grace) if message.HasField("drain_grace") else None,
+        ended_sessions=[EndedSession(item.user, item.site) for item in message.ended_sessions],
     )
     return event, unknown
 

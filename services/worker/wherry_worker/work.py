@@ -154,6 +154,14 @@ class Renewal:
     token: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A user's session at a site that has ended."""
+
+    user: str
+    site: str
+
+
 class Outcome(Enum):
     """How an attempt ended; the contracts' Outcome says what each means."""
 

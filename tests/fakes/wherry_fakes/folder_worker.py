@@ -42,6 +42,14 @@ class FolderRunner:
         sites = _Folders(self._root, [lease.source_site, lease.destination_site])
         return await TaskRunner(sites, self._reports, self._engines, {"folder": "folder"}).run(attempt)
 
+    async def end_sessions(self, user: str, site: str) -> None:
+        """Ends engines of a user."""
+        await self._engines.end_sessions(user, site)
+
+    async def end_all_sessions(self) -> None:
+        """Ends engines of everybody."""
+        await self._engines.end_all_sessions()
+
 
 class _Folders:
     def __init__(self, root: Path, sites: Sequence[str]) -> None:

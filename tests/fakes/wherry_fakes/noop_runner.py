@@ -39,3 +39,9 @@ class NoopRunner:
             case WalkCopy() | WalkRemove() | ListOne():
                 await self._reports.report(lease.ref, [Found("", "", directories_done=1)])
         return Settlement(lease.ref, Outcome.COMPLETED)
+
+    async def end_sessions(self, user: str, site: str) -> None:
+        """Keeps nothing warm."""
+
+    async def end_all_sessions(self) -> None:
+        """Keeps nothing warm."""

@@ -202,6 +202,9 @@ class PretendingEngines:
     async def end_sessions(self, user: str, site: str) -> None:
         """Has none to end."""
 
+    async def end_all_sessions(self) -> None:
+        """Has none to end."""
+
 
 class AnySite:
     """Gives access to whatever a lease names, without asking anybody."""

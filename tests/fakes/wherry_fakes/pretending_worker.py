@@ -53,6 +53,12 @@ class PretendingRunner:
         sites = self._sites or AnySite([lease.source_site, lease.destination_site])
         return await TaskRunner(sites, self._reports, self._engines, _SCHEMES).run(attempt)
 
+    async def end_sessions(self, user: str, site: str) -> None:
+        """Keeps nothing warm."""
+
+    async def end_all_sessions(self) -> None:
+        """Keeps nothing warm."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the process; returns the exit status."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.site.v1 import site_service_pb2 as pb
 from wherry.site.v1 import site_service_pb2_grpc
@@ -20,6 +21,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
 
     Attributes:
         signed_out: pairs of user and site that have no session; changed here alone, nobody is told.
+        away: whether nobody gets an answer about sites; sessions are told of all the same.
         asked: how often it was asked to resolve sites.
         ends_s: when the sessions of pairs end, in seconds since the epoch, where it is not in an hour.
         watched: the cursors from which WatchSessions has been asked for.
@@ -29,6 +31,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
     def __init__(self) -> None:
         self.sites = {"sites/a", "sites/b"}
         self.signed_out: set[tuple[str, str]] = set()
+        self.away = False
         self.asked = 0
         self.ends_s: dict[tuple[str, str], float] = {}
         self.watched: list[int] = []
@@ -59,6 +62,8 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
     async def ResolveSites(self, request: pb.ResolveSitesRequest, context: Any) -> pb.ResolveSitesResponse:
         """Returns those of the sites that there are."""
         self.asked += 1
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         answer = pb.ResolveSitesResponse()
         for name in request.sites:
             if name in self.sites:

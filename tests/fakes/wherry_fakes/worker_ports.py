@@ -53,7 +53,10 @@ class FakeStream:
 
 
 class FakeQueue:
-    """Replicas that share everything; `down` makes calls fail, `refusals` names tasks whose settlement is refused."""
+    """Replicas that share everything; `down` makes calls fail, `refusals` names tasks whose settlement is refused.
+
+    `unanswered` counts the settlements that failed so.
+    """
 
     def __init__(self) -> None:
         self.streams: list[FakeStream] = []
@@ -63,7 +66,7 @@ class FakeQueue:
         self.down = False
         self.lost_answers = 0
         self.refusals: set[str] = set()
-        self.rotations = 0
+        self.unanswered = 0
         self.opened = Opened(heartbeat_s=10, ttl_s=30)
 
     @asynccontextmanager
@@ -78,6 +81,7 @@ class FakeQueue:
     async def settle(self, settlements: Sequence[Settlement]) -> set[LeaseRef]:
         await asyncio.sleep(0)
         if self.down:
+            self.unanswered += 1
             raise QueueUnavailable("down")
         if any(item.ref.task in self.refusals for item in settlements):
             raise SettlementRefused("unfit")
@@ -94,9 +98,6 @@ class FakeQueue:
         if self.down:
             raise QueueUnavailable("down")
         self.reported += batches
-
-    def rotate(self) -> None:
-        self.rotations += 1
 
 
 class FakeSites:
@@ -119,6 +120,8 @@ class HeldRunner(Runner):
 
     def __init__(self) -> None:
         self.attempts: dict[str, Attempt] = {}
+        self.ended_sessions: list[tuple[str, str]] = []
+        self.all_ended = 0
         self._ends: dict[str, asyncio.Event] = {}
         self.started = asyncio.Condition()
 
@@ -135,6 +138,12 @@ class HeldRunner(Runner):
         if attempt.stop_reason is not None:
             return as_stopped(Settlement(attempt.lease.ref, Outcome.CANCELLED), attempt.stop_reason)
         return Settlement(attempt.lease.ref, Outcome.COMPLETED)
+
+    async def end_sessions(self, user: str, site: str) -> None:
+        self.ended_sessions.append((user, site))
+
+    async def end_all_sessions(self) -> None:
+        self.all_ended += 1
 
     def end(self, task: str) -> None:
         self._ends[task].set()

@@ -84,7 +84,7 @@ def written(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.name.startswith(".wherry-"))
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_cancel_ends_a_running_copy_within_a_second_and_nothing_is_left(bench: Bench) -> None:
     attempt = bench.attempt(bench.large())
     copying = asyncio.create_task(bench.runner.run(attempt))
@@ -97,7 +97,7 @@ async def test_a_cancel_ends_a_running_copy_within_a_second_and_nothing_is_left(
     assert names_in(bench.destination) == []
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_pause_lets_the_moving_copy_end_and_starts_no_other(bench: Bench) -> None:
     attempt = bench.attempt(bench.large(MIDDLING))
     copying = asyncio.create_task(bench.runner.run(attempt))
@@ -109,8 +109,8 @@ async def test_a_pause_lets_the_moving_copy_end_and_starts_no_other(bench: Bench
     assert (bench.destination / "large").stat().st_size == MIDDLING
 
 
-@pytest.mark.row("W4", missing="the queue's part")
-@pytest.mark.row("B4", missing="the queue's part")
+@pytest.mark.row("W4")
+@pytest.mark.row("B4")
 async def test_a_copy_that_outlasts_the_session_stops_before_its_end_and_leaves_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ async def test_a_pretending_process_walks_and_copies_over_real_connections_and_d
     assert names == [f"f{number:06}" for number in range(250)]
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_a_process_that_the_queue_drains_gives_back_what_does_not_end_and_leaves_with_status_0(
     scripted: tuple[ScriptedServices, int], pki: TestPki, tmp_path: Path
 ) -> None:

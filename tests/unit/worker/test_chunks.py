@@ -149,7 +149,7 @@ async def test_what_would_fail_for_every_file_ends_the_chunk_at_once(bench: Benc
     assert bench.there() == ["a"]
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_cancel_stops_a_running_copy_and_leaves_no_temporary(patient: Bench) -> None:
     attempt = patient.attempt(patient.chunk("a", "b!stall"))
     running = asyncio.create_task(patient.runner.run(attempt))
@@ -169,7 +169,7 @@ async def test_a_cancel_before_the_engine_is_there_is_heeded(patient: Bench) -> 
     assert patient.there() == []
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_pause_lets_the_moving_file_end_and_starts_no_other(patient: Bench) -> None:
     attempt = patient.attempt(patient.chunk("a", "b!slow", "c", "d"))
     running = asyncio.create_task(patient.runner.run(attempt))
@@ -181,7 +181,7 @@ async def test_a_pause_lets_the_moving_file_end_and_starts_no_other(patient: Ben
     assert patient.pool.started == 1
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_pause_before_the_first_file_leaves_all_of_them(patient: Bench) -> None:
     for work in (patient.chunk("a"), RemoveChunk("/", (ChunkItem("a", "", 7),), b"")):
         attempt = patient.attempt(work)
@@ -192,7 +192,7 @@ async def test_a_pause_before_the_first_file_leaves_all_of_them(patient: Bench) 
     assert (patient.source / "a").exists()
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_cancel_after_a_pause_still_stops_the_moving_file(patient: Bench) -> None:
     attempt = patient.attempt(patient.chunk("a", "b!stall"))
     running = asyncio.create_task(patient.runner.run(attempt))
@@ -204,8 +204,8 @@ async def test_a_cancel_after_a_pause_still_stops_the_moving_file(patient: Bench
     assert patient.there() == ["a"]
 
 
-@pytest.mark.row("W4", missing="the queue's part")
-@pytest.mark.row("B4", missing="the queue's part")
+@pytest.mark.row("W4")
+@pytest.mark.row("B4")
 @pytest.mark.parametrize("reason", ["SIGN_IN_REQUIRED", "SUSPENDED"])
 async def test_what_is_stopped_for_the_users_standing_keeps_what_is_done_and_holds_no_credential(
     patient: Bench, tmp_path: Path, reason: str
@@ -220,6 +220,16 @@ async def test_what_is_stopped_for_the_users_standing_keeps_what_is_done_and_hol
     assert (settlement.outcome, settlement.problem.reason, settlement.done) == (Outcome.RETURNED, reason, b"\x01")
     assert patient.there() == ["a"]
     assert secrets_in(tmp_path, "*.pem") == set()
+
+
+@pytest.mark.row("W4")
+async def test_an_engine_that_began_as_its_users_session_ended_is_not_kept_warm(patient: Bench, tmp_path: Path) -> None:
+    attempt = patient.attempt(patient.chunk("a"))
+    attempt.ended_sites.add("sites/b")  # said when the credentials had been fetched, and no engine had them yet
+    settlement = await patient.runner.run(attempt)
+    assert settlement.outcome is Outcome.COMPLETED
+    assert secrets_in(tmp_path, "*.pem") == set()
+    assert patient.pool.known("users/1", ["sites/a", "sites/b"]) == []
 
 
 @pytest.mark.row("W2")
@@ -265,7 +275,7 @@ async def test_without_credentials_the_task_goes_back_unstarted(bench: Bench, er
     assert bench.there() == []
 
 
-@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("W4")
 async def test_a_credential_about_to_end_is_not_begun_with(bench: Bench) -> None:
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
     bench.sites.accesses["sites/b"] = replace(bench.sites.accesses["sites/b"], expires=soon)
@@ -274,7 +284,7 @@ async def test_a_credential_about_to_end_is_not_begun_with(bench: Bench) -> None
     assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, "SITE_SESSION_EXPIRED")
 
 
-@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("W4")
 @pytest.mark.row("D16")
 async def test_a_copy_that_outlasts_its_credentials_goes_on_with_renewed_ones(
     patient: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -295,7 +305,7 @@ async def test_a_copy_that_outlasts_its_credentials_goes_on_with_renewed_ones(
     assert [access.credential_id for access in patient.pool.known("users/1", ["sites/a"])] == ["new"]
 
 
-@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("W4")
 async def test_a_second_engine_gets_the_renewed_credentials_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,8 +327,8 @@ async def test_a_second_engine_gets_the_renewed_credentials_too(
     await bench.pool.close()
 
 
-@pytest.mark.row("W4", missing="the queue's part")
-@pytest.mark.row("B4", missing="the queue's part")
+@pytest.mark.row("W4")
+@pytest.mark.row("B4")
 async def test_a_copy_that_outlasts_its_session_stops_before_its_end_and_is_given_back_for_the_sign_in(
     patient: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +346,7 @@ async def test_a_copy_that_outlasts_its_session_stops_before_its_end_and_is_give
     assert secrets_in(tmp_path, "*.pem") == set()
 
 
-@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("W4")
 async def test_credentials_that_end_before_their_session_do_not_send_the_user_to_sign_in(
     patient: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,8 +383,8 @@ class RefusingEngines(PretendingEngines):
         yield RefusingEngine(Pretence())
 
 
-@pytest.mark.row("W4", missing="the queue's part")
-@pytest.mark.row("B4", missing="the queue's part")
+@pytest.mark.row("W4")
+@pytest.mark.row("B4")
 @pytest.mark.parametrize(("left_s", "outcome"), [(60, Outcome.RETURNED), (7200, Outcome.FAILED)])
 async def test_a_door_that_calls_the_credential_expired_is_believed_near_its_end(
     bench: Bench, left_s: float, outcome: Outcome

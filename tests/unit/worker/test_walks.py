@@ -199,7 +199,8 @@ class ListingsSeen:
 
     def __init__(self, pool: EnginePool) -> None:
         self.beside: list[str | None] = []
-        self.known, self.renew, self.end_sessions = pool.known, pool.renew, pool.end_sessions
+        self.known, self.renew = pool.known, pool.renew
+        self.end_sessions, self.end_all_sessions = pool.end_sessions, pool.end_all_sessions
         self._pool = pool
 
     @asynccontextmanager

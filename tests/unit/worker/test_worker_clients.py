@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +41,7 @@ from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
     DestinationFile,
+    EndedSession,
     Found,
     ItemFailure,
     ItemResult,
@@ -61,18 +64,24 @@ REF = LeaseRef("jobs/j-1/tasks/7", 3)
 Refusal = Callable[[], Awaitable[None]]
 
 
-@pytest.fixture
-async def services(pki: TestPki) -> AsyncIterator[tuple[ScriptedServices, QueueClient, SiteClient]]:
+@asynccontextmanager
+async def served(pki: TestPki) -> AsyncIterator[tuple[ScriptedServices, str]]:
     services = ScriptedServices()
     server = grpc.aio.server()
     lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(services, server)
     site_service_pb2_grpc.add_CredentialServiceServicer_to_server(services, server)
     port = server.add_secure_port("localhost:0", server_credentials(pki.material("queue")))
     await server.start()
-    channels = ServiceChannels([f"localhost:{port}"], pki.material("worker"))
-    yield services, QueueClient(channels, "worker-1", "1.0"), SiteClient(channels)
-    await channels.close()
+    yield services, f"localhost:{port}"
     await server.stop(None)
+
+
+@pytest.fixture
+async def services(pki: TestPki) -> AsyncIterator[tuple[ScriptedServices, QueueClient, SiteClient]]:
+    async with served(pki) as (services, address):
+        channels = ServiceChannels([address], pki.material("worker"))
+        yield services, QueueClient(channels, "worker-1", "1.0"), SiteClient(channels)
+        await channels.close()
 
 
 Wired = tuple[ScriptedServices, QueueClient, SiteClient]
@@ -101,6 +110,7 @@ async def test_a_stream_carries_leases_renewals_cancels_and_a_drain(services: Wi
     rest.renewed.add(lease=pb.LeaseRef(task=REF.task, fence=3), lease_token="new").time_left.FromSeconds(8)
     rest.cancelled.add(lease=pb.LeaseRef(task=REF.task, fence=2), reason="JOB_CANCELLED")
     rest.drain_grace.FromSeconds(60)
+    rest.ended_sessions.add(user="users/1", site="sites/b")
     scripted.down = [pb.StreamLeasesResponse(opened=opened), rest]
     before = time.monotonic()
     async with queue.stream([REF]) as stream:
@@ -120,6 +130,7 @@ async def test_a_stream_carries_leases_renewals_cancels_and_a_drain(services: Wi
         assert before + 4 < second.renewed[0].deadline < time.monotonic() + 7
         assert list(second.cancelled) == [(LeaseRef(REF.task, 2), "JOB_CANCELLED")]
         assert second.drain_grace_s == 60
+        assert list(second.ended_sessions) == [EndedSession("users/1", "sites/b")]
     assert scripted.said[0].open.worker == "worker-1"
     assert [held.fence for held in scripted.said[0].open.held] == [3]
     assert scripted.said[0].open.version == "1.0"
@@ -142,6 +153,26 @@ async def test_a_stream_that_breaks_says_so(services: Wired) -> None:
     async with queue.stream([]) as stream:
         with pytest.raises(QueueUnavailable):
             await anext(aiter(stream.events()))
+
+
+@pytest.mark.row("W1")
+async def test_a_stream_and_settlements_that_fail_together_go_on_to_the_replica_that_is_there(pki: TestPki) -> None:
+    async def streams(queue: QueueClient) -> None:
+        async with queue.stream([]) as stream:
+            await anext(aiter(stream.events()))
+
+    async with served(pki) as (scripted, address):
+        scripted.down = [pb.StreamLeasesResponse()]
+        channels = ServiceChannels(["localhost:1", address], pki.material("worker"))
+        queue = QueueClient(channels, "worker-1", "1.0")
+        word = Settlement(REF, Outcome.COMPLETED)
+        failures = await asyncio.gather(
+            streams(queue), queue.settle([word]), queue.settle([word]), queue.settle([word]), return_exceptions=True
+        )
+        assert [type(failure) for failure in failures] == [QueueUnavailable] * 4
+        assert await queue.settle([word]) == {REF}
+        await streams(queue)
+        await channels.close()
 
 
 async def test_settlements_travel_with_all_they_say(services: Wired) -> None:
