@@ -118,6 +118,7 @@ state = "data/worker"
 # gsiftp = "gfal2"                 # what drives gsiftp doors
 # stall_s = 120                    # a copy that makes no progress for so long is stopped
 # engine_idle_s = 60               # an idle engine and its credentials are wiped after so long
+# drain_grace_s = 600              # a worker that an operator drains may go on with what it runs for so long
 # engine_memory_bytes = 2147483648
 
 # The gateway: the one door for browsers, scripts and the `wherry` command. It meets the services with its host
@@ -147,6 +148,9 @@ state = "data/gateway"
 
 [limits]
 # link_tasks = 8                   # tasks that run at once from one site to another; default: no limit
+# site_out_tasks = 50              # that read at one site; default: no limit
+# site_in_tasks = 50               # that write at one site; default: no limit
+# user_tasks = 100                 # of one user; default: no limit
 
 [tokens]
 # The key that wraps the key by which access tokens are signed: 32 bytes in base64.
@@ -182,6 +186,8 @@ allow = {json.dumps(list(choices.allow_networks))}
 
 [retention]
 # listing_s = 300                  # how long the entries of a listing are kept
+# jobs_s = 7776000                 # how long jobs are kept after their end, with all that is known of them
+# audit_s = 31536000               # how long it is kept what operators have done to the queue
 
 [logging]
 # format = "auto"                  # json, console, or auto: console on a terminal
@@ -212,6 +218,8 @@ key_encryption_key = "file:secrets/vault.kek"
     elif service == "queue":
         extra = """\
 # heartbeat_s = 20                 # a watch or listing without news says so often that it lives
+# pairs_per_job = 10000000         # so many files can be named in one copy
+# staged_bytes_per_user = 536870912  # so much of such copies is kept for a person while they are still being sent
 """
     return f"""\
 [service.{service}]

@@ -32,17 +32,19 @@ from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.dispatching import Dispatcher, LeaseTerms
 from wherry_queue.hub import Hub
 from wherry_queue.own_replica import OwnReplica
+from wherry_queue.pairs import PairBounds
 from wherry_queue.progress import ProgressBoard
+from wherry_queue.resolving import SiteResolver
 from wherry_queue.servicer.admin import AdminServicer
 from wherry_queue.servicer.files import FileServicer
 from wherry_queue.servicer.jobs import JobServicer
 from wherry_queue.servicer.leases import LeaseKeyServicer, LeaseServicer
 from wherry_queue.servicer.watching import JobShowing
-from wherry_queue.session_follower import follow_sessions
+from wherry_queue.session_follower import SessionFollower
 from wherry_queue.settling import RetryPolicy
 from wherry_queue.sign_in_checking import SignInChecker
 from wherry_queue.site_client import GrpcSiteDirectory
-from wherry_queue.store import sign_ins
+from wherry_queue.store import resolving, sign_ins
 from wherry_queue.store.deletion import forget_user
 from wherry_queue.store.limits import Defaults
 from wherry_queue.store.waiting import Circumstances
@@ -75,12 +77,19 @@ def build(buildout: Buildout, index: int) -> Service:  # noqa: ARG001  # replica
     upkeep = Upkeep(database, replica, dispatcher, _retention(buildout))
     directory = GrpcSiteDirectory(site_channels)
     checker = SignInChecker(database, sign_ins, directory, dispatcher.signed)
+    follower = SessionFollower(site_channels, database, sign_ins, dispatcher.signed, dispatcher.end_sessions)
     policy = RetryPolicy(lease.attempts, lease.back_off_s)
     bulletin.subscribe(Topic.JOBS, hub.notify)
 
     def here() -> Circumstances:
         return Circumstances(dispatcher.terms.limits, dispatcher.has_workers)
 
+    def resolved(job_ids: Sequence[int]) -> None:
+        """Tells all replicas of jobs that go on, or have failed, now that their sites are known."""
+        dispatcher.changed(job_ids)
+        dispatcher.ready()
+
+    resolver = SiteResolver(database, resolving, directory, resolved)
     feed = WatchFeed(database, bulletin, JobShowing(), here)
     drained = asyncio.Event()
 
@@ -93,17 +102,25 @@ def build(buildout: Buildout, index: int) -> Service:  # noqa: ARG001  # replica
         drained.set()
         leave()
 
-    attendance = Attendance(database, replica, dispatcher, bulletin, leave_for_good)
+    drain_grace_s = buildout.worker.drain_grace_s
+    attendance = Attendance(database, replica, dispatcher, bulletin, leave_for_good, drain_grace_s=drain_grace_s)
 
     def register(server: grpc.aio.Server) -> None:
-        jobs = JobServicer(database, dispatcher, feed, bulletin, directory, heartbeat_s=section.heartbeat_s)
+        bounds = PairBounds(section.pairs_per_job, section.staged_bytes_per_user)
+        jobs = JobServicer(database, dispatcher, feed, bulletin, directory, bounds, heartbeat_s=section.heartbeat_s)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         listings = FileServicer(
             database, dispatcher, hub, directory, wait_s=lease.listing_wait_s, heartbeat_s=section.heartbeat_s
         )
         file_service_pb2_grpc.add_FileServiceServicer_to_server(listings, server)
         leases = LeaseServicer(
-            database, dispatcher, progress, policy, checker.ask, stream_max_age_s=lease.stream_max_age_s
+            database,
+            dispatcher,
+            progress,
+            policy,
+            attendance.admit,
+            checker.ask,
+            stream_max_age_s=lease.stream_max_age_s,
         )
         lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(leases, server)
         lease_service_pb2_grpc.add_LeaseKeyServiceServicer_to_server(LeaseKeyServicer(database), server)
@@ -133,7 +150,8 @@ def build(buildout: Buildout, index: int) -> Service:  # noqa: ARG001  # replica
             feed.run,
             attendance.run,
             checker.run,
-            lambda: follow_sessions(site_channels, database, sign_ins, dispatcher.signed),
+            resolver.run,
+            follower.run,
             lambda: follow(user_channels, revocations, forget),
         ],
         before_stop=leave,

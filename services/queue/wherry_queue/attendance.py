@@ -18,13 +18,12 @@ from wherry_chassis.sql import Database
 
 from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.dispatching import Dispatcher
+from wherry_queue.draining import WorkerNameTaken
 from wherry_queue.own_replica import OwnReplica
 from wherry_queue.states import WorkClass
-from wherry_queue.store.workers import WorkerRow, drain_orders, write_workers
+from wherry_queue.store.workers import WorkerRow, drain_orders, others_name, write_workers
 from wherry_queue.workers import WorkerStream
 
-DRAIN_GRACE_S = 600.0
-"""So long a worker that is drained may go on with what it runs; what is left of it then goes on elsewhere."""
 _LOOK_S = 0.5
 """Who came, went or changed is written down within so long."""
 _WRITE_S = 3.0
@@ -36,6 +35,7 @@ class Attendance:
 
     Args:
         leave: has this replica send everybody elsewhere and take no others; called once, where that is ordered.
+        drain_grace_s: so long a worker that is drained may go on with what it runs.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Attendance:
         bulletin: Bulletin,
         leave: Callable[[], None],
         *,
+        drain_grace_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -53,6 +54,7 @@ class Attendance:
         self._dispatcher = dispatcher
         self._leave = leave
         self._left = False
+        self._drain_grace_s = drain_grace_s
         self._clock = clock
         self._news = asyncio.Event()
         self._written: object = None
@@ -70,6 +72,16 @@ class Attendance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._news.wait()
+
+    async def admit(self, name: str, thumbprint: str) -> None:
+        """Lets a worker in by name and certificate, unless the name means another one: who drains it would drain both.
+
+        Raises:
+            WorkerNameTaken: a stream of one with another certificate is open under it, here or at another replica.
+        """
+        here = any(one.name == name and one.thumbprint != thumbprint for one in self._dispatcher.workers)
+        if here or await self._database.read(others_name, self._replica.id, name, thumbprint):
+            raise WorkerNameTaken(worker=name)
 
     async def once(self) -> None:
         """Does what is due; raises DatabaseUnavailable."""
@@ -89,7 +101,7 @@ class Attendance:
             worker = workers.get(name)
             if worker is not None and not worker.draining:
                 logger().info("worker_told_to_drain", worker=name)
-                worker.drain(DRAIN_GRACE_S)
+                worker.drain(self._drain_grace_s)
         if orders.replica and not self._left:
             self._left = True
             logger().info("replica_drained", replica=self._replica.id)
@@ -105,9 +117,11 @@ class Attendance:
             interactive_places=worker.places[WorkClass.INTERACTIVE],
             bulk_places=worker.places[WorkClass.BULK],
             held=len(worker.held),
+            subject=worker.subject,
+            thumbprint=worker.thumbprint,
         )
 
 
 def _seen(worker: WorkerStream) -> tuple[Any, ...]:
     """Returns what is written down at once when it changes."""
-    return (worker.name, worker.opened_s, sorted(worker.places.items()))
+    return (worker.name, worker.thumbprint, worker.opened_s, sorted(worker.places.items()))

@@ -23,9 +23,9 @@ from wherry_chassis.sql import Database, database_now_ms
 from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.own_replica import OwnReplica
 from wherry_queue.progress import NOTHING_MOVED, Moved, ProgressBoard
-from wherry_queue.sign_ins import SignInNews
+from wherry_queue.sign_ins import Pair, SignInNews
 from wherry_queue.states import WorkClass
-from wherry_queue.store import lanes, leases, moving
+from wherry_queue.store import lanes, leases, moving, stopping
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import NO_LIMITS, Defaults
 from wherry_queue.workers import GivenLease, Held, Ref, WorkerStream
@@ -68,6 +68,7 @@ class Dispatcher:
         self._clock = clock
         self._workers: set[WorkerStream] = set()
         self._lost: dict[int, Held] = {}
+        self._unsent: list[Ref] = []
         self._stopped: dict[int, tuple[float, str]] = {}
         self._in_doubt = False
         self._stray: dict[Ref, float] = {}
@@ -129,8 +130,12 @@ class Dispatcher:
         worker.heard_s = self._clock()
 
     def close(self, worker: WorkerStream) -> None:
-        """Notes that a worker's stream has ended; its leases wait for it until their deadlines."""
+        """Notes that a worker's stream has ended; the leases that it was sent wait for it until their deadlines."""
         self._workers.discard(worker)
+        for task_id, fence in worker.take_back():
+            if worker.held.pop(task_id, None) is not None:
+                self._unsent.append((task_id, fence))
+                self.wake()
         for held in worker.held.values():
             self._lost[held.task.task_id] = held
         if worker.held:
@@ -209,6 +214,11 @@ class Dispatcher:
                 if reason := reasons.get(held.task.job_id, ""):
                     worker.stop(held.task, reason)
 
+    def end_sessions(self, ended: Collection[Pair]) -> None:
+        """Tells the workers whose streams are open here of sessions that have ended."""
+        for worker in self._workers:
+            worker.end_sessions(ended)
+
     def drain(self) -> None:
         """Asks all workers to go on elsewhere, and takes no others: this replica ends."""
         self.draining = True
@@ -264,14 +274,20 @@ class Dispatcher:
         """Releases what is due and leases what there is room for; returns when to look again, in seconds."""
         await self._replica.ready()
         self._news.clear()
+        if unsent := list(self._unsent):
+            self.changed(await self._database.write(leases.requeue, self._replica.require(), unsent, given=False))
+            del self._unsent[: len(unsent)]
         await self._database.write(_release_due)
         for work_class in (WorkClass.INTERACTIVE, WorkClass.BULK):
             while want := min(sum(worker.room(work_class) for worker in self._workers), _BATCH):
                 replica_id, began_s = self._replica.require(), self._clock()
                 taken = await self._database.write(leases.lease, replica_id, work_class, want, self.terms.limits)
                 given = await self._hand_out(taken, began_s)
-                if len(taken) < want or not given:
+                if not given:
                     break  # what nobody here can do would be taken again at once
+                # Fewer than wanted is no sign that there are no more: lanes that share a limit stood in others' places.
+                if len(taken) < want and work_class is not WorkClass.BULK:
+                    break
         next_ms = await self._database.read(_due_in_ms)
         return _POLL_S if next_ms is None else max(min(next_ms / 1000, _POLL_S), 0.005)
 
@@ -357,7 +373,7 @@ class Dispatcher:
                 continue
             held = worker.held.values()
             self._renew(worker, [h for h in held if h.deadline_s < min(deadline_s, renew_below_s)], deadline_s)
-        self._stop_again(await self._database.read(leases.to_stop, self._replica.require()))
+        self._stop_again(await self._database.read(stopping.to_stop, self._replica.require()))
         if self._in_doubt:
             await self.settle_doubt()
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
@@ -375,7 +391,7 @@ class Dispatcher:
     async def _stop_held(self, job_ids: Collection[int]) -> None:
         """Looks up which of the jobs shall not run, and stops what runs of them here."""
         if job_ids:
-            self.stop(await self._database.read(leases.reasons_to_stop, list(job_ids)))
+            self.stop(await self._database.read(stopping.reasons_to_stop, list(job_ids)))
 
     def _stop_again(self, reasons: Mapping[int, str]) -> None:
         """Stops what runs here and shall not, as the database has it; what has been told so already is not again."""

@@ -1,4 +1,4 @@
-"""Whom operators can send away: replicas and workers."""
+"""Whom operators can send away: replicas and workers; and that a worker's name means one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ class WorkerNotFound(DomainError):
 
     kind = Kind.NOT_FOUND
     reason = "WORKER_NOT_FOUND"
+
+
+class WorkerNameTaken(DomainError):
+    """A worker with another certificate has the name {worker} already; give each worker a name of its own, or wait
+    until the other one has gone."""
+
+    kind = Kind.ALREADY_EXISTS
+    reason = "WORKER_NAME_TAKEN"
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,10 +119,20 @@ class ChunkPart:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that a walk could not put into a chunk: it has failed."""
+    """A file that a walk could not put into a chunk: it has failed.
+
+    Attributes:
+        failure_id: of its failure; a walk's are in the order of these.
+    """
 
     task_id: int
+    failure_id: int
     failure: StoredFailure
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where a page begins that has it first."""
+        return Cursor(self.task_id, self.failure_id - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
 
 from wherry_queue.paths import join, within
 from wherry_queue.settling import FailedEntry
-from wherry_queue.states import TaskKind, WorkClass
+from wherry_queue.states import Hold, TaskKind, WorkClass
 
 REMOVAL_PHASE = 1_000_000
 """Directories are removed after all files, deepest first: phase = this - depth."""
@@ -43,6 +43,13 @@ class NothingToRetry(DomainError):
     reason = "NOTHING_TO_RETRY"
 
 
+class JobExpired(DomainError):
+    """The time that the job {job} is kept for is over, and it is being deleted; make a new one."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "JOB_EXPIRED"
+
+
 class TaskNotFound(DomainError):
     """There is no task {task} of yours."""
 
@@ -57,11 +64,26 @@ class AttemptNotFound(DomainError):
     reason = "ATTEMPT_NOT_FOUND"
 
 
+class ListingGone(DomainError):
+    """What was found is kept for some minutes only, and they are over; list again."""
+
+    kind = Kind.NOT_FOUND
+    reason = "LISTING_GONE"
+
+
 class CopyForgotten(DomainError):
     """Nothing came for so long that what was sent of the copy before is forgotten; send it again."""
 
     kind = Kind.ABORTED
     reason = "COPY_FORGOTTEN"
+
+
+class TooMuchStaged(DomainError):
+    """Copies that you are still sending would hold more than the {limit} bytes that one person's may. Let the others
+    be complete first, or make several jobs of this one."""
+
+    kind = Kind.RESOURCE_EXHAUSTED
+    reason = "TOO_MUCH_STAGED"
 
 
 class LeaseLost(DomainError):
@@ -93,7 +115,7 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be made, paths absolute, sites resolved.
+    """A job to be made, paths absolute, sites resolved; or `unresolved`.
 
     Attributes:
         user: `users/{user}`.
@@ -103,6 +125,8 @@ class NewJob:
         recursive: for MAKE_DIRECTORY: with parents.
         item_count: items or targets that it names.
         sessions: when the user's sessions end, by site, in milliseconds since the epoch.
+        unresolved: nobody could be asked about its sites: paths may be relative, and nothing of it may start before
+            `resolving` has made up for it.
     """
 
     user: str
@@ -119,6 +143,12 @@ class NewJob:
     overwrite: int = 1
     item_count: int = 1
     sessions: Mapping[str, int] = field(default_factory=dict)
+    unresolved: bool = False
+
+    @property
+    def hold(self) -> Hold:
+        """Why its lane is held from the beginning."""
+        return Hold.SITES_UNKNOWN if self.unresolved else Hold.NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""SQLite gives row ids only to columns of type INTEGER."""
+"""SQLite gives row ids only to columns of type INTEGER. It gives those of the newest rows again when these are deleted,
+unless it is told not to (`sqlite_autoincrement`), as of what others remember by its id: a worker its task, an operator
+a ban."""
 
 Json = sa.JSON(none_as_null=True)
 
@@ -32,6 +34,7 @@ class User(Base):
                  postgresql_where=sa.text("active_interactive > 0"), sqlite_where=sa.text("active_interactive > 0")),
         sa.Index("user_active_bulk", "vtime", "id",
                  postgresql_where=sa.text("active_bulk > 0"), sqlite_where=sa.text("active_bulk > 0")),
+        sa.Index("user_leaving", "id", postgresql_where=sa.text("leaving"), sqlite_where=sa.text("leaving")),
         {"postgresql_with": {"fillfactor": 50}},
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -47,6 +50,8 @@ class User(Base):
     """How many bulk tasks may run at once; null: as in the buildout; below 0: no limit."""
     inflight: Mapped[int] = mapped_column(default=0)
     """Bulk tasks that run and are counted; see `Task.counted`."""
+    leaving: Mapped[bool] = mapped_column(default=False)
+    """Whether the account was deleted, and something here still says what it did; see `store.deletion`."""
 
 
 class Site(Base):
@@ -114,6 +119,7 @@ class Job(Base):
                  postgresql_where=sa.text("ended_ms is not null"), sqlite_where=sa.text("ended_ms is not null")),
         sa.Index("job_stalled", "phase_open", postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
                  sqlite_where=sa.text("phase_open = 0 and tasks_open > 0")),
+        {"sqlite_autoincrement": True},
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uid: Mapped[str] = mapped_column(sa.String(32), unique=True)
@@ -154,6 +160,8 @@ class Job(Base):
     created_ms: Mapped[int] = mapped_column(sa.BigInteger)
     started_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
+    expired: Mapped[bool] = mapped_column(default=False)
+    """Whether the time that it is kept for is over, and parts of it have been deleted: it is not opened again."""
     failure: Mapped[dict[str, object] | None] = mapped_column(Json)
     """The first failure."""
 
@@ -198,7 +206,7 @@ class Task(Base):
         sa.Index("task_delayed_of_job", "job_id", "not_before_ms",
                  postgresql_where=sa.text("state = 4"), sqlite_where=sa.text("state = 4")),
         sa.Index("task_of_job", "job_id", "id"),
-        {"postgresql_with": {"fillfactor": 50}},
+        {"postgresql_with": {"fillfactor": 50}, "sqlite_autoincrement": True},
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"))
@@ -282,9 +290,13 @@ class StagedCopy(Base):
     """A copy of many files whose stream has not come to its end yet; nobody sees it, and nothing of it is work."""
 
     __tablename__ = "staged_copy"
+    __table_args__ = ({"sqlite_autoincrement": True},)
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     added_ms: Mapped[int] = mapped_column(sa.BigInteger, index=True)
     """When something was last added to it."""
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("queue_user.id"), index=True)
+    kept_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """Of its chunks' payloads."""
 
 
 class StagedChunk(Base):
@@ -336,6 +348,9 @@ class Worker(Base):
     __tablename__ = "worker"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200), index=True)
+    subject: Mapped[str] = mapped_column(sa.String(500), default="")
+    thumbprint: Mapped[str] = mapped_column(sa.String(64), default="")
+    """Its certificate's, as `Task.thumbprint`: a name is only what a worker says of itself."""
     replica_id: Mapped[int] = mapped_column(Id, index=True)
     version: Mapped[str] = mapped_column(sa.String(100), default="")
     connected_ms: Mapped[int] = mapped_column(sa.BigInteger)
@@ -350,6 +365,7 @@ class Ban(Base):
     """A user or a site of which no work is done."""
 
     __tablename__ = "ban"
+    __table_args__ = ({"sqlite_autoincrement": True},)
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     subject: Mapped[str] = mapped_column(sa.String(200), unique=True)
     reason: Mapped[str] = mapped_column(sa.String(500))

@@ -15,20 +15,40 @@ def absolute(path: bytes, default_path: bytes, field: str) -> bytes:
     Raises:
         InvalidFields: a NUL, or `.` or `..` as a part: what they mean depends on links that we do not see.
     """
+    return b"/" + _plain(path if is_absolute(path) else default_path + b"/" + path, field)
+
+
+def as_known(path: bytes, field: str) -> bytes:
+    """Returns a path of a site whose default path is not known, as far as that goes: a relative one stays relative.
+
+    `absolute` makes the same of it, later, as of what the user gave. Raises as `absolute`.
+    """
+    return (b"/" if is_absolute(path) else b"") + _plain(path, field)
+
+
+def is_absolute(path: bytes) -> bool:
+    """Tells whether a path begins at the root."""
+    return path.startswith(b"/")
+
+
+def _plain(path: bytes, field: str) -> bytes:
     if b"\0" in path:
         raise InvalidFields(FieldProblem(field, "a path cannot hold a NUL character"))
-    whole = path if path.startswith(b"/") else default_path + b"/" + path
-    parts = [part for part in whole.split(b"/") if part]
+    parts = [part for part in path.split(b"/") if part]
     if b"." in parts or b".." in parts:
         raise InvalidFields(FieldProblem(field, "write the path without '.' and '..' as parts"))
-    return b"/" + b"/".join(parts)
+    return b"/".join(parts)
 
 
 def join(directory: bytes, name: bytes) -> bytes:
-    """Returns the path of an entry of a directory."""
-    return directory.rstrip(b"/") + b"/" + name
+    """Returns the path of an entry of a directory; an empty one is the default path of a site, not known yet."""
+    return directory.rstrip(b"/") + b"/" + name if directory else name
 
 
 def within(path: bytes, directory: bytes) -> bool:
-    """Tells whether a path is the directory or lies in it."""
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+    """Tells whether a path is the directory or lies in it.
+
+    Of two relative ones of one site it tells it as well; of a relative and an absolute one only where it is so wherever
+    the relative one begins.
+    """
+    return path == directory or directory == b"/" or path.startswith(directory.rstrip(b"/") + b"/")

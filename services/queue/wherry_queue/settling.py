@@ -14,7 +14,9 @@ MAX_LAPSES = 10
 """A task whose workers keep dying is given up: it may be what kills them."""
 SIGN_IN_REASON = "SITE_SESSION_EXPIRED"
 SIGN_IN_LOOK_S = 5.0
-"""How long a task whose user has to sign in rests before it can be tried again: by then its lane is held."""
+"""How long a task rests whose worker found a session ended: by then the site service has been asked, and holds the lane
+where it is true. Where it is not, the task rests longer each time, up to `SIGN_IN_LOOK_MOST_S`."""
+SIGN_IN_LOOK_MOST_S = 20.0
 STOPPED_REST_S = 1.0
 """How long a task rests that its worker stopped without being asked to."""
 NEVER_RETRIED = frozenset({TaskKind.LIST})
@@ -176,7 +178,7 @@ def decide(task: TaskFacts, settlement: Settlement, *, job_cancelled: bool, poli
                 failure = settlement.failure or Failure("LISTING_STOPPED", "the listing was stopped")
                 return replace(kept, state=TaskState.FAILED, failure=failure, task_failed=True)
             stopped = settlement.outcome is Outcome.CANCELLED
-            rest_s = SIGN_IN_LOOK_S if settlement.signed_out else STOPPED_REST_S if stopped else 0.0
+            rest_s = _look_s(task) if settlement.signed_out else STOPPED_REST_S if stopped else 0.0
             return replace(
                 kept,
                 state=TaskState.DELAYED,
@@ -184,6 +186,14 @@ def decide(task: TaskFacts, settlement: Settlement, *, job_cancelled: bool, poli
                 tries=task.tries,
                 failure=settlement.failure,
             )
+
+
+def _look_s(task: TaskFacts) -> float:
+    """Returns the rest of a task whose worker found a session ended: doubling with each lease that counted for nothing,
+    with jitter of a quarter."""
+    vain = max(task.fence - task.tries - 1, 0)
+    base = min(SIGN_IN_LOOK_S * 2.0 ** min(vain, 10), SIGN_IN_LOOK_MOST_S)
+    return base * random.uniform(0.75, 1.25)  # noqa: S311  # spreads rivals, no secret
 
 
 def lapse(task: TaskFacts, lapses: int) -> Decision | None:

@@ -1,8 +1,13 @@
-"""Asks the site service about those whose work waits for a sign-in: no lost word makes anything wait for ever."""
+"""Asks the site service whether users are signed in.
+
+About those whose work waits for a sign-in, so that no lost word makes anything wait for ever; and about those of whom a
+worker says that they are not, since its word alone parks nobody.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,11 +18,8 @@ from wherry_chassis.errors import DatabaseUnavailable
 from wherry_chassis.logging import logger
 from wherry_chassis.sql import Database
 
-from wherry_queue.sign_ins import SignInNews
+from wherry_queue.sign_ins import Pair, SignInNews
 from wherry_queue.site_directory import SiteDirectory, SitesUnavailable
-
-Pair = tuple[str, str]
-"""`users/{user}` and `sites/{site}`."""
 
 _MOST = 5000
 """So many pairs are asked about in one round."""
@@ -25,6 +27,8 @@ _SITES = 100
 """So many sites may be named in one question; the contract says so."""
 _AT_ONCE = 8
 _RETRY_S = 5.0
+_REST_S = 1.0
+"""However often workers doubt a sign-in, it is not asked about twice within this time."""
 _TRIES = 3
 
 
@@ -49,7 +53,9 @@ class SignInChecker:
 
     Args:
         on_news: called after the commit, where jobs were parked or set going again.
-        period_s: how often all are asked about.
+        period_s: how often all that wait are asked about.
+        retry_s: when those are asked about again of whom nothing could be learnt.
+        rest_s: the least time between two questions about a pair to `ask` for.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class SignInChecker:
         *,
         period_s: float = 60.0,
         retry_s: float = _RETRY_S,
+        rest_s: float = _REST_S,
     ) -> None:
         self._database = database
         self._store = store
@@ -68,32 +75,47 @@ class SignInChecker:
         self._on_news = on_news
         self._period_s = period_s
         self._retry_s = retry_s
+        self._rest_s = rest_s
         self._asked: set[Pair] = set()
+        self._not_before_s: dict[Pair, float] = {}
         self._wake = asyncio.Event()
 
     def ask(self, pairs: Iterable[Pair]) -> None:
-        """Has the site service asked about pairs that have just been parked."""
+        """Has the site service asked about pairs whose sign-ins are in doubt: at once, or after their rest."""
         self._asked.update(pairs)
         if self._asked:
             self._wake.set()
 
     async def run(self) -> None:
-        """Asks, for ever."""
+        """Asks, for ever. Doubts do not wait until all that wait have been asked about."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._check_doubted())
+            group.create_task(self._check_parked())
+
+    async def _check_doubted(self) -> None:
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + self._period_s
         while True:
-            try:
+            due_s = min((self._not_before_s.get(pair, 0.0) for pair in self._asked), default=None)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due_s):
                     await self._wake.wait()
-            except TimeoutError:
-                # Not to the second: replicas that were started together need not ask together.
-                due_s = loop.time() + self._period_s * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
-                await self._add_parked()
             self._wake.clear()
-            asked, self._asked = self._asked, set()
-            if asked and (left := await self.check(asked)):
-                self._asked |= left
-                due_s = min(due_s, loop.time() + self._retry_s)
+            began_s = loop.time()
+            due = {pair for pair in self._asked if self._not_before_s.get(pair, 0.0) <= began_s}
+            self._asked -= due
+            left = await self.check(due)
+            self._asked |= left
+            now_s = loop.time()
+            rests = {pair: now_s + (self._retry_s if pair in left else self._rest_s) for pair in due}
+            self._not_before_s = {p: end_s for p, end_s in self._not_before_s.items() if end_s > now_s} | rests
+
+    async def _check_parked(self) -> None:
+        left: set[Pair] = set()
+        while True:
+            # Not to the second: replicas that were started together need not ask together.
+            part = random.uniform(0.8, 1.2)  # noqa: S311  # no secret
+            await asyncio.sleep(self._retry_s if left else self._period_s * part)
+            left = await self.check(await self._parked())
 
     async def check(self, pairs: Iterable[Pair]) -> set[Pair]:
         """Asks about pairs and takes the answers in; returns those about which nothing could be learnt now."""
@@ -119,11 +141,12 @@ class SignInChecker:
         ]
         return set().union(*await asyncio.gather(*questions))
 
-    async def _add_parked(self) -> None:
+    async def _parked(self) -> Sequence[Pair]:
         try:
-            self._asked.update(await self._database.read(self._store.parked, _MOST))
+            return await self._database.read(self._store.parked, _MOST)
         except DatabaseUnavailable:
             logger().warning("parked_sign_ins_unread")
+            return ()
 
     async def _learn(self, user: str, sites: Sequence[str]) -> bool:
         """Asks about one user; tells whether it got an answer and took it in."""

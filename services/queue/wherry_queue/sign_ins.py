@@ -19,6 +19,10 @@ ANSWERED_REST_MS = 600_000
 """What is enough for anything, once its user has signed in again because it was refused."""
 
 
+Pair = tuple[str, str]
+"""`users/{user}` and `sites/{site}`."""
+
+
 class ChangeKind(enum.IntEnum):
     """What happened to a sign-in; the numbers are the contract's."""
 

@@ -66,6 +66,8 @@ class Hold(enum.IntFlag):
     DESTINATION_BANNED = 64
     TOO_SHORT = 128
     """Of a job only, never of a lane: tasks of it wait for a longer session, since they would not end within this."""
+    SITES_UNKNOWN = 256
+    """It was accepted while nobody could be asked about its sites; nothing of it has ever run."""
 
     SIGN_IN = SOURCE_SIGN_IN | DESTINATION_SIGN_IN
     BANNED = USER_BANNED | SOURCE_BANNED | DESTINATION_BANNED

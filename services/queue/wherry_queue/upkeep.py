@@ -16,7 +16,7 @@ from wherry_chassis.sql import Database
 
 from wherry_queue.dispatching import Dispatcher
 from wherry_queue.own_replica import OwnReplica
-from wherry_queue.store import banning, control, lanes, leases, limits, replicas, retention, sign_ins, staging
+from wherry_queue.store import banning, control, deletion, lanes, leases, limits, replicas, retention, sign_ins, staging
 
 _SWEEP_S = 10.0
 _SIGN_INS_S = 2.0
@@ -111,10 +111,14 @@ class Upkeep:
         """Deletes what is over, for a while at a time: however much there is, other work gets its turns."""
         kept = self._retention
         ends_s = self._clock() + _CLEARING_S
-        sweeps = ((retention.sweep_listings, kept.listing_s), (retention.sweep_jobs, kept.job_s))
-        for sweep, age_s in sweeps:
+        sweeps: tuple[tuple[Callable[..., int], tuple[int, ...]], ...] = (
+            (deletion.sweep, ()),
+            (retention.sweep_listings, (int(kept.listing_s * 1000),)),
+            (retention.sweep_jobs, (int(kept.job_s * 1000),)),
+        )
+        for sweep, arguments in sweeps:
             while self._clock() < ends_s:
-                if not await self._database.write(sweep, int(age_s * 1000)):
+                if not await self._database.write(sweep, *arguments):
                     break
                 await asyncio.sleep(_BREATH_S)
         await self._database.write(staging.sweep_staged, int(_STAGED_S * 1000))

@@ -101,6 +101,11 @@ class Reason:
     limit_subject: str = ""
 
 
+_SITES_UNKNOWN = (
+    "The service that knows its sites cannot be asked at the moment; the job goes on by itself as soon as it answers."
+)
+
+
 def reason_of(facts: Facts) -> Reason | None:
     """Returns why a job is not running; None where it is, or has come to its end.
 
@@ -122,6 +127,8 @@ def reason_of(facts: Facts) -> Reason | None:
         return _too_short(facts)
     if facts.hold & Hold.BANNED:
         return _suspended(facts)
+    if facts.hold & Hold.SITES_UNKNOWN:
+        return Reason("SITES_UNAVAILABLE", _SITES_UNKNOWN)
     if not facts.pending:
         if facts.retry_ms is not None:
             return Reason("BACK_OFF", "It is tried again shortly.", retry_ms=facts.retry_ms)

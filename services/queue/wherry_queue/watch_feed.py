@@ -63,8 +63,8 @@ class ReplicaEnding(DomainError):
 class Showing(Measure[M], Protocol[M]):
     """How a job is shown to those who watch; that time goes by alone does not change a message's content."""
 
-    def message(self, view: JobView, *, brief: bool) -> M:
-        """Returns what is sent; brief, as one of many jobs, or whole."""
+    def message(self, view: JobView) -> M:
+        """Returns what is sent."""
         ...
 
 
@@ -370,7 +370,7 @@ class WatchFeed(Generic[M]):
         for view in await self._database.read(watching.views, of, self.here(), brief=brief):
             job_id = view.row.id
             try:
-                message = self._showing.message(view, brief=brief)
+                message = self._showing.message(view)
             except Exception:  # noqa: BLE001  # logged whole; one job must not end the watching of all others
                 logger().exception("job_not_shown", job=view.row.uid)
                 continue

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from wherry_queue.sign_ins import Pair
 from wherry_queue.states import TaskKind, WorkClass
 from wherry_queue.store.leases import LeasedTask
 
@@ -54,11 +55,13 @@ class Outgoing:
     given: list[GivenLease] = field(default_factory=list)
     renewed: list[GivenLease] = field(default_factory=list)
     stopped: list[StoppedLease] = field(default_factory=list)
+    ended_sessions: dict[Pair, None] = field(default_factory=dict)
     drain_grace_s: float | None = None
     end: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.given or self.renewed or self.stopped or self.drain_grace_s is not None or self.end)
+        news = self.given or self.renewed or self.stopped or self.ended_sessions
+        return bool(news or self.drain_grace_s is not None or self.end)
 
 
 class WorkerStream:
@@ -70,6 +73,7 @@ class WorkerStream:
         operations: the kinds of task that it takes; empty: all.
         version: the worker's.
         opened_s: when the stream was opened, on the dispatcher's clock.
+        subject: of its certificate.
     """
 
     def __init__(
@@ -80,11 +84,13 @@ class WorkerStream:
         *,
         version: str = "",
         opened_s: float = 0.0,
+        subject: str = "",
     ) -> None:
         self.name = name
         self.version = version
         self.opened_s = opened_s
         self.thumbprint = thumbprint
+        self.subject = subject
         self.operations = frozenset(operations)
         self.places = dict.fromkeys(WorkClass, 0)
         self.held: dict[int, Held] = {}
@@ -114,6 +120,11 @@ class WorkerStream:
         self._outgoing.given.append(lease)
         self._news.set()
 
+    def take_back(self) -> list[Ref]:
+        """Sends none of the leases that have not been sent yet; returns them. They are still held."""
+        unsent, self._outgoing.given = self._outgoing.given, []
+        return [(lease.task.task_id, lease.task.fence) for lease in unsent]
+
     def renew(self, leases: list[GivenLease], deadline_s: float) -> None:
         """Sends renewals."""
         for lease in leases:
@@ -125,6 +136,11 @@ class WorkerStream:
         """Sends word to stop."""
         self.stopped[task.task_id] = (task.fence, reason)
         self._outgoing.stopped.append(StoppedLease(task, reason))
+        self._news.set()
+
+    def end_sessions(self, ended: Iterable[Pair]) -> None:
+        """Sends word of sessions that have ended: what is kept warm for them goes."""
+        self._outgoing.ended_sessions |= dict.fromkeys(ended)
         self._news.set()
 
     def drain(self, grace_s: float) -> None:

@@ -15,6 +15,7 @@ from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.dispatching import Dispatcher
 from wherry_queue.limiting import UNLIMITED
 from wherry_queue.servicer import admin_messages, messages
+from wherry_queue.servicer.pages import fitting
 from wherry_queue.store import audit, banning, limit_setting, overview, workers
 from wherry_queue.store.limits import Defaults
 
@@ -114,10 +115,9 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         limit = messages.page_size(request.page_size)
         before = messages.page_key(request.page_token)
         rows = await self._database.read(audit.entries, before, limit)
-        more = str(rows[-1].id) if len(rows) == limit else ""
-        return pb.ListAuditEntriesResponse(
-            entries=[admin_messages.audit_entry(row) for row in rows], next_page_token=more
-        )
+        found = fitting(admin_messages.audit_entry(row) for row in rows)
+        more = str(rows[len(found) - 1].id) if len(rows) == limit or len(found) < len(rows) else ""
+        return pb.ListAuditEntriesResponse(entries=found, next_page_token=more)
 
 
 def _actor() -> str:

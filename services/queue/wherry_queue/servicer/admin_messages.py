@@ -84,6 +84,8 @@ def worker(row: Any) -> pb.Worker:
         tasks_running=row.held,
         # One that drains of itself says that it has no places.
         draining=row.draining or not (row.interactive_places or row.bulk_places),
+        certificate_subject=row.subject,
+        certificate_thumbprint=row.thumbprint,
     )
 
 

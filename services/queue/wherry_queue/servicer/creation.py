@@ -1,4 +1,7 @@
-"""What requests for jobs ask for, as new jobs: sites resolved, paths absolute, everything checked."""
+"""What requests for jobs ask for, as new jobs: sites resolved, paths absolute, everything checked.
+
+While the site service is away they are made all the same, checked as far as that goes: see `resolving`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,20 @@ from wherry.type.v1 import entry_pb2
 from wherry_chassis.errors import FieldProblem, InvalidFields
 
 from wherry_queue.jobs import NewJob, NewTask, copy_tasks, remove_tasks, rename_tasks
-from wherry_queue.paths import absolute
-from wherry_queue.servicer.messages import location_path, shorten
-from wherry_queue.site_directory import ResolvedSite, SiteDirectory, signed_in
+from wherry_queue.paths import absolute, as_known
+from wherry_queue.servicer.messages import location_path
+from wherry_queue.servicer.pages import SPECIFICATION_BYTES
+from wherry_queue.site_directory import ResolvedSite, SiteDirectory, SitesUnavailable, signed_in
 from wherry_queue.states import TaskKind
 
 DEFAULT_PRIORITY = 5
+_SHOWN_ITEMS = 10
+"""So many items or targets a job shows in lists and watches of many."""
 _SITES = 100
 """So many sites may be named in one question to the site service; the contract says so."""
 
+Sites = Mapping[str, ResolvedSite]
+"""By name."""
 _Places = Sequence[tuple[str, entry_pb2.Location]]
 
 
@@ -44,7 +52,7 @@ async def new_job(request: pb.CreateJobRequest, user: str, directory: SiteDirect
 
     Raises:
         InvalidFields: a field is unfit.
-        SiteNotFound, SignInRequired, SitesUnavailable: about its sites.
+        SiteNotFound, SignInRequired: about its sites.
     """
     return (await _new_jobs([_draft(request, "")], user, directory))[0]
 
@@ -52,18 +60,24 @@ async def new_job(request: pb.CreateJobRequest, user: str, directory: SiteDirect
 async def new_jobs(requests: Sequence[pb.CreateJobRequest], user: str, directory: SiteDirectory) -> list[NewJob]:
     """Returns the jobs that requests ask for; raises as `new_job`, fields named with their request's place."""
     drafts = [_draft(request, f"requests[{index}].") for index, request in enumerate(requests)]
-    return await _new_jobs(drafts, user, directory)
+    jobs = await _new_jobs(drafts, user, directory)
+    _check_size("requests", sum(len(job.summary or job.specification) for job in jobs), "send them in smaller batches")
+    return jobs
 
 
 async def _new_jobs(drafts: Sequence[_Draft], user: str, directory: SiteDirectory) -> list[NewJob]:
-    """Asks for all of the sites together."""
+    """Asks for all of the sites together; where that cannot be done now, for none of them."""
     named = [site for draft in drafts for site in (draft.source_site, draft.destination_site)]
-    sites = await sites_of(named, user, directory)
+    sites = await sites_if_known(named, user, directory)
     return [_new_job(draft, user, sites) for draft in drafts]
 
 
 async def sites_of(names: Sequence[str], user: str, directory: SiteDirectory) -> dict[str, ResolvedSite]:
-    """Returns sites by name, at all of which the user is signed in; raises as `new_job`."""
+    """Returns sites by name, at all of which the user is signed in.
+
+    Raises:
+        SiteNotFound, SignInRequired, SitesUnavailable: about one of them.
+    """
     wanted = list(dict.fromkeys(names))
     sites: dict[str, ResolvedSite] = {}
     for start in range(0, len(wanted), _SITES):
@@ -71,7 +85,15 @@ async def sites_of(names: Sequence[str], user: str, directory: SiteDirectory) ->
     return sites
 
 
-def sessions_of(sites: Mapping[str, ResolvedSite], names: Sequence[str]) -> dict[str, int]:
+async def sites_if_known(names: Sequence[str], user: str, directory: SiteDirectory) -> Sites | None:
+    """Does the same; returns None where the site service cannot be asked: then the work is accepted unresolved."""
+    try:
+        return await sites_of(names, user, directory)
+    except SitesUnavailable:
+        return None
+
+
+def sessions_of(sites: Sites, names: Sequence[str]) -> dict[str, int]:
     """Returns when the user's sessions at sites end, in milliseconds since the epoch."""
     ends = {name: sites[name].session_expires_s for name in names}
     return {name: int(end_s * 1000) for name, end_s in ends.items() if end_s is not None}
@@ -84,26 +106,35 @@ def _draft(request: pb.CreateJobRequest, prefix: str) -> _Draft:
     return _Draft(request, prefix, operation, places, *_sites(operation, places))
 
 
-def _new_job(draft: _Draft, user: str, sites: Mapping[str, ResolvedSite]) -> NewJob:
+def _new_job(draft: _Draft, user: str, sites: Sites | None) -> NewJob:
     job, operation = draft.request.job, draft.operation
-    paths = [_absolute(field, location, sites) for field, location in draft.places]
+    paths = [_path(field, location, sites) for field, location in draft.places]
     kept = _specification(job)
     specification = kept.SerializeToString()
+    _check_size(f"{draft.prefix}job.{operation}", len(specification), "make several jobs of it")
     return NewJob(
         user=user,
         source_site=draft.source_site,
         destination_site=draft.destination_site,
         operation=operation,
         specification=specification,
-        summary=kept.SerializeToString() if shorten(kept) else None,
+        summary=kept.SerializeToString() if _shorten(kept) else None,
         tasks=_tasks(draft, paths),
         request_id=draft.request.request_id or None,
         priority=job.priority if job.HasField("priority") else DEFAULT_PRIORITY,
         recursive=_recursive(job, operation),
         overwrite=job.copy.overwrite or pb.OVERWRITE_POLICY_NEVER,
         item_count=len(paths) // 2 if operation == "copy" else len(paths) if operation == "remove" else 1,
-        sessions=sessions_of(sites, (draft.source_site, draft.destination_site)),
+        sessions={} if sites is None else sessions_of(sites, (draft.source_site, draft.destination_site)),
+        unresolved=sites is None,
     )
+
+
+def _check_size(field: str, size_bytes: int, remedy: str) -> None:
+    """Refuses what could be taken in, but not be shown again."""
+    if size_bytes > SPECIFICATION_BYTES:
+        problem = f"has {size_bytes} bytes, and no more than {SPECIFICATION_BYTES} can be shown again: {remedy}"
+        raise InvalidFields(FieldProblem(field, problem))
 
 
 def _places(job: pb.Job, operation: str, at: str) -> _Places:
@@ -136,11 +167,16 @@ def _sites(operation: str, places: _Places) -> tuple[str, str]:
     return source, destination
 
 
-def _absolute(field: str, location: entry_pb2.Location, sites: Mapping[str, ResolvedSite]) -> bytes:
+def path_at(location: entry_pb2.Location, sites: Sites | None, field: str) -> bytes:
+    """Returns a location's path: absolute, or as it is known where its site is not."""
     path = location_path(location)
-    if not path:
+    return as_known(path, field) if sites is None else absolute(path, sites[location.site].default_path, field)
+
+
+def _path(field: str, location: entry_pb2.Location, sites: Sites | None) -> bytes:
+    if not location_path(location):
         raise InvalidFields(FieldProblem(f"{field}.path", "is missing"))
-    return absolute(path, sites[location.site].default_path, f"{field}.path")
+    return path_at(location, sites, f"{field}.path")
 
 
 def _tasks(draft: _Draft, paths: Sequence[bytes]) -> Sequence[NewTask]:
@@ -178,3 +214,11 @@ def _specification(job: pb.Job) -> pb.Job:
     kept = pb.Job()
     getattr(kept, operation).CopyFrom(getattr(job, operation))
     return kept
+
+
+def _shorten(job: pb.Job) -> bool:
+    """Leaves only the first few items or targets in a job; tells whether there were more."""
+    named = job.copy.items if job.HasField("copy") else job.remove.targets if job.HasField("remove") else []
+    more = len(named) > _SHOWN_ITEMS
+    del named[_SHOWN_ITEMS:]
+    return more

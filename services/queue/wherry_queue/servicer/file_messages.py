@@ -9,29 +9,39 @@ from wherry.queue.v1 import lease_service_pb2
 from wherry.type.v1 import entry_pb2
 from wherry_chassis.logging import logger
 
-from wherry_queue.job_files import ChunkPart, FilePage, FileState, LeftOut, StoredFailure
+from wherry_queue.job_files import ChunkPart, Cursor, FilePage, FileState, LeftOut, StoredFailure
 from wherry_queue.paths import join
 from wherry_queue.servicer import chunk_payloads
 from wherry_queue.servicer.messages import failure_message, file_token, raw, shown
+from wherry_queue.servicer.pages import Room
 
 
 def file_page_message(uid: str, page: FilePage) -> pb.ListJobFilesResponse:
-    """Returns a page of a job's files."""
+    """Returns a page of a job's files; where they are more than fit into it, it ends before those that do not."""
     files: list[pb.JobFile] = []
+    room = Room()
     for part in page.parts:
-        task = f"jobs/{uid}/tasks/{part.task_id}"
-        if isinstance(part, LeftOut):
-            files.append(_left_out(task, part.failure))
-            continue
         try:
-            files += _of_chunk(task, part)
+            for cursor, file in _files_of(uid, part):
+                if not room.takes(file):
+                    return pb.ListJobFilesResponse(files=files, next_page_token=file_token(cursor))
+                files.append(file)
         except chunk_payloads.Unreadable as error:
             # Its worker's fault, and not for this reader to mend; the other chunks are shown all the same.
-            logger().error("chunk_unreadable", task=task, problem=str(error))
+            logger().error("chunk_unreadable", task=f"jobs/{uid}/tasks/{part.task_id}", problem=str(error))
     return pb.ListJobFilesResponse(files=files, next_page_token=file_token(page.next))
 
 
-def _of_chunk(task: str, part: ChunkPart) -> Iterator[pb.JobFile]:
+def _files_of(uid: str, part: ChunkPart | LeftOut) -> Iterator[tuple[Cursor, pb.JobFile]]:
+    """Gives a part's files, each with where a page begins that has it first; raises Unreadable."""
+    task = f"jobs/{uid}/tasks/{part.task_id}"
+    if isinstance(part, LeftOut):
+        yield part.cursor, _left_out(task, part.failure)
+    else:
+        yield from _of_chunk(task, part)
+
+
+def _of_chunk(task: str, part: ChunkPart) -> Iterator[tuple[Cursor, pb.JobFile]]:
     entries = chunk_payloads.entries(part.payload)
     results = chunk_payloads.results(part.results)
     for index, state in part.files:
@@ -45,7 +55,7 @@ def _of_chunk(task: str, part: ChunkPart) -> Iterator[pb.JobFile]:
             _set_result(file, results.get(index))
         elif state is FileState.FAILED:
             file.failure.MergeFrom(_failure(index, part.failures))
-        yield file
+        yield Cursor(part.task_id, index), file
 
 
 def _set_paths(file: pb.JobFile, part: ChunkPart, entry: lease_service_pb2.ChunkEntry) -> None:

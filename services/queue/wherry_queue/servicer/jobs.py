@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from wherry.queue.v1 import job_service_pb2 as pb
-from wherry_chassis.errors import FieldProblem, InvalidFields
+from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields
 from wherry_chassis.identity import current_caller
 from wherry_chassis.sql import Database
 
 from wherry_queue.bulletin import Bulletin, Topic
 from wherry_queue.dispatching import Dispatcher
 from wherry_queue.job_files import FileState
+from wherry_queue.jobs import JobNotFound
+from wherry_queue.pairs import PairBounds
 from wherry_queue.servicer import messages
 from wherry_queue.servicer.chunk_payloads import packer
 from wherry_queue.servicer.creation import new_job, new_jobs, sessions_of, sites_of
 from wherry_queue.servicer.file_messages import file_page_message
+from wherry_queue.servicer.pages import fitting
 from wherry_queue.servicer.pairs import copy_of_pairs
 from wherry_queue.servicer.watching import WatchServicer
 from wherry_queue.site_directory import SiteDirectory
@@ -41,6 +44,7 @@ class JobServicer(WatchServicer):
         feed: WatchFeed[pb.Job],
         bulletin: Bulletin,
         directory: SiteDirectory,
+        pair_bounds: PairBounds,
         *,
         heartbeat_s: float,
     ) -> None:
@@ -48,11 +52,17 @@ class JobServicer(WatchServicer):
         self._dispatcher = dispatcher
         self._bulletin = bulletin
         self._directory = directory
+        self._pair_bounds = pair_bounds
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.Job:
         """Accepts a job."""
         user = current_caller().user_name
-        new = await new_job(request, user, self._directory)
+        try:
+            new = await new_job(request, user, self._directory)
+        except DomainError:
+            if (earlier := await self._earlier(user, [request])) is None:
+                raise
+            return await self._view(user, earlier[0][1])
         job_id, uid = await self._database.write(submission.submit, new)
         self._begun(user, [job_id])
         return await self._view(user, uid)
@@ -60,12 +70,21 @@ class JobServicer(WatchServicer):
     async def BatchCreateJobs(self, request: pb.BatchCreateJobsRequest, context: Any) -> pb.BatchCreateJobsResponse:
         """Accepts jobs, all or none."""
         user = current_caller().user_name
-        new = await new_jobs(request.requests, user, self._directory)
-        made = await self._database.write(submission.submit_all, new)
+        try:
+            new = await new_jobs(request.requests, user, self._directory)
+        except DomainError:
+            if (earlier := await self._earlier(user, request.requests)) is None:
+                raise
+            made = earlier
+        else:
+            made = await self._database.write(submission.submit_all, new)
+            self._begun(user, [job_id for job_id, _ in made])
         ids = [job_id for job_id, _ in made]
-        self._begun(user, ids)
         views = await self._database.read(reading.view_jobs, user, sorted(set(ids)), self._feed.here(), brief=True)
-        by_id = {view.row.id: messages.job_message(view, brief=True) for view in views}
+        by_id = {view.row.id: messages.job_message(view) for view in views}
+        for job_id, uid in made:
+            if job_id not in by_id:
+                raise JobNotFound(job=uid)  # the same request made it before, and it was cleared away just now
         return pb.BatchCreateJobsResponse(jobs=[by_id[job_id] for job_id in ids])
 
     async def CreateJobFromPairs(
@@ -73,7 +92,7 @@ class JobServicer(WatchServicer):
     ) -> pb.Job:
         """Accepts a copy of very many files."""
         user = current_caller().user_name
-        job_id, uid = await copy_of_pairs(request_iterator, user, self._database, self._directory)
+        job_id, uid = await copy_of_pairs(request_iterator, user, self._database, self._directory, self._pair_bounds)
         if job_id is not None:
             self._begun(user, [job_id])
         return await self._view(user, uid)
@@ -125,10 +144,9 @@ class JobServicer(WatchServicer):
         page = await self._database.read(
             reading.list_jobs, current_caller().user_name, before_id, limit, _filter(request), self._feed.here()
         )
-        return pb.ListJobsResponse(
-            jobs=[messages.job_message(view, brief=True) for view in page.views],
-            next_page_token=messages.page_token(page.before_id),
-        )
+        jobs = fitting(messages.job_message(view) for view in page.views)
+        before_id = page.before_id if len(jobs) == len(page.views) else page.views[len(jobs) - 1].row.id
+        return pb.ListJobsResponse(jobs=jobs, next_page_token=messages.page_token(before_id))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:
         """Lists a job's tasks."""
@@ -136,8 +154,8 @@ class JobServicer(WatchServicer):
         after_id = messages.page_key(request.page_token) or 0
         states = {TaskState(state) for state in request.states}
         page = await self._database.read(job_tasks.list_tasks, current_caller().user_name, uid, after_id, limit, states)
-        tasks = [messages.task_message(uid, row) for row in page.rows]
-        return pb.ListTasksResponse(tasks=tasks, next_page_token=messages.page_token(page.after_id))
+        tasks = fitting(messages.task_message(uid, row) for row in page.rows)
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=messages.page_token(page.after(len(tasks))))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.Task:
         """Returns a task."""
@@ -173,8 +191,17 @@ class JobServicer(WatchServicer):
         uid, limit = messages.job_uid_of(request.parent), messages.page_size(request.page_size)
         after_id = messages.page_key(request.page_token) or 0
         page = await self._database.read(job_tasks.list_failures, current_caller().user_name, uid, after_id, limit)
-        failures = [messages.entry_failure_message(row) for row in page.rows]
-        return pb.ListFailuresResponse(failures=failures, next_page_token=messages.page_token(page.after_id))
+        failures = fitting(messages.entry_failure_message(row) for row in page.rows)
+        token = messages.page_token(page.after(len(failures)))
+        return pb.ListFailuresResponse(failures=failures, next_page_token=token)
+
+    async def _earlier(self, user: str, requests: Sequence[pb.CreateJobRequest]) -> list[tuple[int, str]] | None:
+        """Returns the jobs that requests have made before, which would be refused now; None unless all of them have.
+
+        What was accepted while its sites were not known is there, whatever is known of them since.
+        """
+        ids = [request.request_id for request in requests]
+        return await self._database.read(submission.earlier, user, ids) if all(ids) else None
 
     async def _view(self, user: str, uid: str) -> pb.Job:
         return messages.job_message(await self._database.read(reading.view_job, user, uid, self._feed.here()))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from wherry.queue.v1 import job_service_pb2, lease_service_pb2_grpc
 from wherry.queue.v1 import lease_service_pb2 as pb
@@ -22,9 +22,10 @@ from wherry_queue.settling import FailedEntry, RetryPolicy, Settlement
 from wherry_queue.states import Outcome, TaskKind, WorkClass
 from wherry_queue.store import replicas, settlements, sign_ins, submission
 from wherry_queue.store.leases import LeasedTask
-from wherry_queue.workers import GivenLease, Outgoing, WorkerStream
+from wherry_queue.workers import GivenLease, Outgoing, StoppedLease, WorkerStream
 
 _MESSAGE_BYTES = 1 << 20
+_Part = TypeVar("_Part", pb.EndedSession, pb.Lease, pb.RenewedLease, pb.CancelledLease)
 
 
 class StreamTooOld(DomainError):
@@ -45,7 +46,9 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
     """Gives tasks to workers and takes their results.
 
     Args:
-        ask: has the site service asked whether users are signed in at sites, of whom workers say they are not.
+        admit: lets a worker in, by name and thumbprint of its certificate, or raises.
+        ask: has the site service asked whether users are signed in at sites, of whom workers say that they are not. A
+            worker's word alone parks nobody: its clock may be wrong, or what a site told it.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         dispatcher: Dispatcher,
         progress: ProgressBoard,
         policy: RetryPolicy,
+        admit: Callable[[str, str], Awaitable[None]],
         ask: Callable[[Sequence[tuple[str, str]]], None],
         *,
         stream_max_age_s: float,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
+        self._admit = admit
         self._ask = ask
         self._progress = progress
         self._policy = policy
@@ -75,12 +80,15 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         operations = [TaskKind(kind) for kind in first.open.operations if kind]
         if self._dispatcher.draining:
             raise ReplicaDraining
+        peer = current_caller().peer
+        await self._admit(first.open.worker, peer.thumbprint)
         worker = WorkerStream(
             first.open.worker,
-            current_caller().peer.thumbprint,
+            peer.thumbprint,
             operations,
             version=first.open.version,
             opened_s=time.monotonic(),
+            subject=peer.subject,
         )
         lost = await self._dispatcher.open(worker, [_ref(held) for held in first.open.held])
         listener = asyncio.create_task(self._listen(worker, request_iterator))
@@ -154,9 +162,7 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
             if word.signed_out and word.sign_in_site and (word.task_id, word.fence) in counted
         ]
         if signed_out:
-            news, pairs = await self._database.write(sign_ins.doubt, signed_out)
-            self._dispatcher.signed(news)
-            self._ask(pairs)
+            self._ask(await self._database.read(sign_ins.doubted, signed_out))
         return pb.SettleLeasesResponse(
             answers=[
                 pb.SettlementAnswer(
@@ -204,37 +210,42 @@ def _ref(lease: pb.LeaseRef) -> tuple[int, int]:
 
 def _responses(outgoing: Outgoing) -> Iterable[pb.StreamLeasesResponse]:
     """Returns the messages for what there is to say, each at most about 1 MiB; an empty one if there is nothing."""
-    response = pb.StreamLeasesResponse(
-        renewed=[
-            pb.RenewedLease(
-                lease=pb.LeaseRef(task=lease.task.name, fence=lease.task.fence),
-                time_left=messages.duration(lease.time_left_s),
-                lease_token=lease.token,
-            )
-            for lease in outgoing.renewed
-        ],
-        cancelled=[
-            pb.CancelledLease(lease=pb.LeaseRef(task=stop.task.name, fence=stop.task.fence), reason=stop.reason)
-            for stop in outgoing.stopped
-        ],
-    )
-    stops = response
-    response = pb.StreamLeasesResponse()
-    size = 0
-    for lease in outgoing.given:
-        message = _lease(lease)
-        size += message.ByteSize()
-        if response.leases and size > _MESSAGE_BYTES:
-            yield response
-            response, size = pb.StreamLeasesResponse(), message.ByteSize()
-        response.leases.append(message)
-    if response.leases:
-        yield response
-    if outgoing.drain_grace_s is not None:
-        stops.drain_grace.CopyFrom(messages.duration(outgoing.drain_grace_s))
+    for ended in _parts([pb.EndedSession(user=user, site=site) for user, site in outgoing.ended_sessions]):
+        yield pb.StreamLeasesResponse(ended_sessions=ended)
+    for leases in _parts([_lease(lease) for lease in outgoing.given]):
+        yield pb.StreamLeasesResponse(leases=leases)
+    for renewed in _parts([_renewed(lease) for lease in outgoing.renewed]):
+        yield pb.StreamLeasesResponse(renewed=renewed)
     # After the leases: a lease that is stopped at once is known to its worker by then.
-    if stops.renewed or stops.cancelled or outgoing.drain_grace_s is not None or not outgoing:
-        yield stops
+    for cancelled in _parts([_cancelled(stop) for stop in outgoing.stopped]):
+        yield pb.StreamLeasesResponse(cancelled=cancelled)
+    if outgoing.drain_grace_s is not None:
+        yield pb.StreamLeasesResponse(drain_grace=messages.duration(outgoing.drain_grace_s))
+    if not outgoing:
+        yield pb.StreamLeasesResponse()
+
+
+def _parts(items: Sequence[_Part]) -> Iterable[Sequence[_Part]]:
+    """Cuts messages into lists that fit into one each."""
+    part: list[_Part] = []
+    size = 0
+    for item in items:
+        size += item.ByteSize()
+        if part and size > _MESSAGE_BYTES:
+            yield part
+            part, size = [], item.ByteSize()
+        part.append(item)
+    if part:
+        yield part
+
+
+def _renewed(lease: GivenLease) -> pb.RenewedLease:
+    ref = pb.LeaseRef(task=lease.task.name, fence=lease.task.fence)
+    return pb.RenewedLease(lease=ref, time_left=messages.duration(lease.time_left_s), lease_token=lease.token)
+
+
+def _cancelled(stop: StoppedLease) -> pb.CancelledLease:
+    return pb.CancelledLease(lease=pb.LeaseRef(task=stop.task.name, fence=stop.task.fence), reason=stop.reason)
 
 
 def _lease(given: GivenLease) -> pb.Lease:

@@ -19,6 +19,7 @@ from wherry_queue.waiting import Reason
 
 _MOST_ID = (1 << 63) - 1
 """What databases take."""
+_FAILURE_CHARS = 8_000
 _UNKNOWN_PAGE = "is not a token of an earlier answer; leave it empty to begin anew"
 
 
@@ -68,8 +69,9 @@ def failure_message(stored: dict[str, Any] | None) -> entry_pb2.Failure | None:
 
 
 def failure_of(message: entry_pb2.Failure) -> Failure:
-    """Returns a message's failure."""
-    return Failure(message.reason or "UNKNOWN", message.message, message.party, message.retryable, message.help)
+    """Returns a message's failure. Of a very long text (sites' own words are in it) only the beginning is kept."""
+    reason, text, remedy = (words[:_FAILURE_CHARS] for words in (message.reason, message.message, message.help))
+    return Failure(reason or "UNKNOWN", text, message.party, message.retryable, remedy)
 
 
 def page_size(asked: int, default: int = 50) -> int:
@@ -121,21 +123,11 @@ def task_id_of(name: str) -> int:
     return int(name.rsplit("/", 1)[1])
 
 
-SHOWN_ITEMS = 10
-"""So many items or targets a job shows in lists and watches of many."""
-
-
-def job_message(view: JobView, *, brief: bool = False) -> pb.Job:
-    """Returns a job as its owner sees it.
-
-    Args:
-        brief: with the first few of its items only.
-    """
+def job_message(view: JobView) -> pb.Job:
+    """Returns a job as its owner sees it; whole, or with the first few of its items, as it was read."""
     row = view.row
     state = job_state(row)
     job = pb.Job.FromString(row.specification)
-    if brief:
-        shorten(job)
     job.name, job.owner, job.priority = f"jobs/{row.uid}", view.owner, row.priority
     job.state = getattr(pb, f"JOB_STATE_{state.name}")
     job.item_count = row.item_count
@@ -148,14 +140,6 @@ def job_message(view: JobView, *, brief: bool = False) -> pb.Job:
     if view.waiting is not None:
         job.waiting_reason.CopyFrom(_waiting_reason(view.waiting))
     return job
-
-
-def shorten(job: pb.Job) -> bool:
-    """Leaves only the first few items or targets in a job; tells whether there were more."""
-    named = job.copy.items if job.HasField("copy") else job.remove.targets if job.HasField("remove") else []
-    more = len(named) > SHOWN_ITEMS
-    del named[SHOWN_ITEMS:]
-    return more
 
 
 def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
@@ -14,11 +15,11 @@ from wherry_chassis.logging import logger
 from wherry_chassis.sql import Database
 
 from wherry_queue.jobs import Chunk, NewJob
-from wherry_queue.pairs import PairCutter
-from wherry_queue.paths import absolute
+from wherry_queue.pairs import PairBounds, PairCutter
+from wherry_queue.paths import is_absolute
 from wherry_queue.servicer.chunk_payloads import packer
-from wherry_queue.servicer.creation import DEFAULT_PRIORITY, sessions_of, sites_of
-from wherry_queue.servicer.messages import location_path, raw, shown
+from wherry_queue.servicer.creation import DEFAULT_PRIORITY, path_at, sessions_of, sites_if_known
+from wherry_queue.servicer.messages import raw, shown
 from wherry_queue.site_directory import SiteDirectory
 from wherry_queue.store import staging
 from wherry_queue.store.staging import Roots
@@ -29,13 +30,18 @@ _KEPT_BYTES = 4 << 20
 
 
 async def copy_of_pairs(
-    requests: AsyncIterator[pb.CreateJobFromPairsRequest], user: str, database: Database, directory: SiteDirectory
+    requests: AsyncIterator[pb.CreateJobFromPairsRequest],
+    user: str,
+    database: Database,
+    directory: SiteDirectory,
+    bounds: PairBounds,
 ) -> tuple[int | None, str]:
     """Takes a stream to its end and makes a job of it; returns (id, uid), without an id where it was there before.
 
     Raises:
-        InvalidFields: a field or a pair is unfit, or there are no pairs.
-        SiteNotFound, SignInRequired, SitesUnavailable: about its sites.
+        InvalidFields: a field or a pair is unfit, or there are no pairs, or too many.
+        TooMuchStaged: the user's copies that are being sent hold too much.
+        SiteNotFound, SignInRequired: about its sites.
     """
     incoming = aiter(requests)
     first = await anext(incoming, None)
@@ -48,7 +54,7 @@ async def copy_of_pairs(
             async for _ in incoming:  # the caller is heard out; to cut the stream would look like a failure
                 pass
             return None, uid
-    upload = await _Upload.begin(asked, user, database, directory)
+    upload = await _Upload.begin(asked, user, database, directory, bounds)
     try:
         await upload.add(first.pairs)
         async for message in incoming:
@@ -66,24 +72,32 @@ async def copy_of_pairs(
 class _Upload:
     """A copy on its way in."""
 
-    def __init__(self, copy_id: int, new: NewJob, cutter: PairCutter, asked: pb.PairsCopy, database: Database) -> None:
+    def __init__(
+        self, copy_id: int, new: NewJob, cutter: PairCutter, asked: pb.PairsCopy, database: Database, most_bytes: int
+    ) -> None:
         self._copy_id = copy_id
         self._new = new
         self._cutter = cutter
         self._asked = asked
         self._database = database
+        self._most_bytes = most_bytes
         self._unkept: list[Chunk] = []
         self._unkept_bytes = 0
 
     @classmethod
-    async def begin(cls, asked: pb.PairsCopy, user: str, database: Database, directory: SiteDirectory) -> _Upload:
+    async def begin(
+        cls, asked: pb.PairsCopy, user: str, database: Database, directory: SiteDirectory, bounds: PairBounds
+    ) -> _Upload:
         """Checks what holds for all pairs."""
         ends = (asked.source.site, asked.destination.site)
-        sites = await sites_of(ends, user, directory)
+        sites = await sites_if_known(ends, user, directory)
         source, destination = (
-            absolute(location_path(location), sites[location.site].default_path, f"copy.{field}.path")
+            path_at(location, sites, f"copy.{field}.path")
             for field, location in (("source", asked.source), ("destination", asked.destination))
         )
+        same_site = ends[0] == ends[1]
+        if same_site and is_absolute(source) != is_absolute(destination):
+            _cannot_be_compared("source" if is_absolute(destination) else "destination")
         new = NewJob(
             user=user,
             source_site=ends[0],
@@ -94,10 +108,12 @@ class _Upload:
             request_id=asked.request_id or None,
             priority=asked.priority if asked.HasField("priority") else DEFAULT_PRIORITY,
             overwrite=asked.overwrite or pb.OVERWRITE_POLICY_NEVER,
-            sessions=sessions_of(sites, ends),
+            sessions={} if sites is None else sessions_of(sites, ends),
+            unresolved=sites is None,
         )
-        cutter = PairCutter(source, destination, packer(), same_site=ends[0] == ends[1])
-        return cls(await database.write(staging.begin), new, cutter, asked, database)
+        cutter = PairCutter(source, destination, packer(), same_site=same_site, most=bounds.pairs)
+        copy_id = await database.write(staging.begin, user)
+        return cls(copy_id, new, cutter, asked, database, bounds.staged_bytes)
 
     async def add(self, pairs: Sequence[pb.FilePair]) -> None:
         """Takes pairs. On a thread: thousands of them would hold everybody else up."""
@@ -112,7 +128,7 @@ class _Upload:
 
     async def _keep(self) -> None:
         if self._unkept:
-            await self._database.write(staging.add, self._copy_id, self._unkept)
+            await self._database.write(staging.add, self._copy_id, self._unkept, self._most_bytes)
         self._unkept, self._unkept_bytes = [], 0
 
     async def complete(self) -> tuple[int, str]:
@@ -130,6 +146,12 @@ class _Upload:
         with contextlib.suppress(DatabaseUnavailable):  # then it is swept away
             await self._database.write(staging.forget, self._copy_id)
         logger().info("staged_copy_given_up", pairs=self._cutter.count)
+
+
+def _cannot_be_compared(end: str) -> NoReturn:
+    """Refuses a copy within a site of which one end begins nobody knows where: each file might go onto itself."""
+    problem = "is relative, and where that begins cannot be asked at the moment; write it as an absolute path"
+    raise InvalidFields(FieldProblem(f"copy.{end}.path", problem))
 
 
 def _described(new: NewJob, asked: pb.PairsCopy, cutter: PairCutter) -> NewJob:

@@ -35,9 +35,9 @@ _OPERATIONS = frozenset(field.name for field in pb.Job.DESCRIPTOR.oneofs_by_name
 class JobShowing:
     """How jobs are shown in watches."""
 
-    def message(self, view: JobView, *, brief: bool) -> pb.Job:
+    def message(self, view: JobView) -> pb.Job:
         """Returns a job's message."""
-        return messages.job_message(view, brief=brief)
+        return messages.job_message(view)
 
     def content(self, message: pb.Job) -> int:
         """Returns the same number for messages that say the same of how the job is: elapsed time alone is no news."""
@@ -121,7 +121,7 @@ class WatchServicer(job_service_pb2_grpc.JobServiceServicer):
         for start in range(0, len(ids), _VIEWS):
             views = await self._database.read(watching.jobs, user, ids[start : start + _VIEWS], self._feed.here())
             for view in views:
-                job = _SHOWING.message(view, brief=True)
+                job = _SHOWING.message(view)
                 self._feed.begins_with(watcher, view.row.id, job)
                 if message.jobs and size_bytes + job.ByteSize() > _MESSAGE_BYTES:
                     yield message

@@ -18,7 +18,7 @@ from wherry_queue.banning import BanNotFound, BanRecord, SiteSuspended, UserSusp
 from wherry_queue.models import Ban, Job, Link, Site, User
 from wherry_queue.states import Hold
 from wherry_queue.store import audit
-from wherry_queue.store.lanes import set_hold
+from wherry_queue.store.lanes import change_holds
 
 _OPEN = Job.ended_ms.is_(None)
 _HELD = Job.hold != sa.literal_column("0")
@@ -80,13 +80,15 @@ def settle(connection: Connection, limit: int) -> list[int]:
     Returns the jobs that changed; as long as there are some, there may be more. Those that are held now have running
     tasks to be stopped, of the others there may be something to lease.
     """
-    changed: set[int] = set()
+    changes: dict[int, tuple[Hold, Hold]] = {}
     for bit, to_hold, to_let_go in _WRONG:
-        if ids := connection.execute(to_hold.limit(limit)).scalars().all():
-            changed.update(set_hold(connection, ids, add=bit))
-        if ids := connection.execute(to_let_go.limit(limit)).scalars().all():
-            changed.update(set_hold(connection, ids, remove=bit))
-    return sorted(changed)
+        for job_id in connection.execute(to_hold.limit(limit)).scalars():
+            add, remove = changes.get(job_id, (Hold.NOTHING, Hold.NOTHING))
+            changes[job_id] = (add | bit, remove)
+        for job_id in connection.execute(to_let_go.limit(limit)).scalars():
+            add, remove = changes.get(job_id, (Hold.NOTHING, Hold.NOTHING))
+            changes[job_id] = (add, remove | bit)
+    return change_holds(connection, changes)
 
 
 def _wrong(bit: Hold, jobs: sa.Select[Any], name: Any) -> tuple[Hold, sa.Select[Any], sa.Select[Any]]:

@@ -130,7 +130,7 @@ class _Reader:
             if not self._room:
                 self.next = Cursor(task_id, after_id)
                 return
-            self._found.append(LeftOut(task_id, _stored(row)))
+            self._found.append(LeftOut(task_id, row.id, _stored(row)))
             self._room -= 1
             after_id = row.id
 

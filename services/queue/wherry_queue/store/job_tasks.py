@@ -39,6 +39,10 @@ class Page:
     rows: Sequence[Any]
     after_id: int | None
 
+    def after(self, shown: int) -> int | None:
+        """Returns behind which the next page begins if only the first so many rows (one, at least) were shown."""
+        return self.after_id if shown == len(self.rows) else int(self.rows[shown - 1].id)
+
 
 def list_tasks(
     connection: Connection, user: str, uid: str, after_id: int, limit: int, states: Collection[TaskState] = ()
@@ -104,7 +108,10 @@ def get_attempt(connection: Connection, user: str, uid: str, task_id: int, index
     if index == 0 or not 1 <= number <= last:
         raise AttemptNotFound(attempt=str(index), task=str(task_id))
     query = sa.select(*_ATTEMPT, Attempt.log).where(Attempt.task_id == task_id).order_by(Attempt.fence)
-    return number, connection.execute(query.offset(number - 1).limit(1)).one()
+    row = connection.execute(query.offset(number - 1).limit(1)).one_or_none()
+    if row is None:
+        raise AttemptNotFound(attempt=str(index), task=str(task_id))  # it was cleared away just now
+    return number, row
 
 
 def _attempt_count(connection: Connection, task_id: int) -> int:

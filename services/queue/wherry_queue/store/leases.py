@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue import settling
 from wherry_queue.fairness import WORK_PER_PRIORITY, Choice, LaneQueue, UserShare, pick
 from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
-from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass, stop_reason
+from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass
 from wherry_queue.store import limits
 from wherry_queue.store.candidates import Candidate, blocked_users
 from wherry_queue.store.lanes import ACTIVE, lock, make_ready
@@ -42,8 +42,6 @@ _CHARGE = {
     .values({"vtime": _USER.c.vtime + sa.bindparam("charge"), active.name: active - sa.bindparam("ended")})
     for work_class, active in ACTIVE.items()
 }
-_IDS = 500
-"""So many in a statement: there is a bound to a statement's parameters."""
 _JOB: Any = Job.__table__
 _BEGIN = (
     sa.update(_JOB)
@@ -124,7 +122,7 @@ def lease(
     if choice.picked and limited:
         _catch_up(connection, min(shares[picked.user_id].vtime for picked in choice.picked), defaults)
     _begin(connection, taken, refused)
-    return _describe(connection, taken, work_class)
+    return _describe(connection, taken)
 
 
 def _stands_until_ms(connection: Connection, replica_id: int) -> int | None:
@@ -234,7 +232,7 @@ def _begin(connection: Connection, taken: Sequence[Any], refused: Refused) -> No
         connection.execute(_BEGIN, changes)
 
 
-def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClass) -> list[LeasedTask]:
+def _describe(connection: Connection, taken: Sequence[Any]) -> list[LeasedTask]:
     """Joins the jobs' side."""
     if not taken:
         return []
@@ -247,6 +245,7 @@ def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClas
                 Job.uid,
                 Job.recursive,
                 Job.overwrite,
+                Job.work_class,
                 User.name.label("user"),
                 source.name.label("source"),
                 destination.name.label("destination"),
@@ -258,10 +257,10 @@ def _describe(connection: Connection, taken: Sequence[Any], work_class: WorkClas
             .where(Job.id.in_({row.job_id for row in taken}))
         )
     }
-    return [_leased(row, jobs[row.job_id], work_class) for row in taken]
+    return [_leased(row, jobs[row.job_id]) for row in taken]
 
 
-def _leased(row: Any, job: Any, work_class: WorkClass) -> LeasedTask:
+def _leased(row: Any, job: Any) -> LeasedTask:
     return LeasedTask(
         task_id=row.id,
         fence=row.fence,
@@ -270,7 +269,7 @@ def _leased(row: Any, job: Any, work_class: WorkClass) -> LeasedTask:
         user=job.user,
         source_site=job.source,
         destination_site=job.destination,
-        work_class=work_class,
+        work_class=WorkClass(job.work_class),
         kind=TaskKind(row.kind),
         source_path=row.source_path,
         destination_path=row.destination_path,
@@ -315,62 +314,7 @@ def adopt(
     taken = connection.execute(
         sa.update(Task).where(Task.id.in_(ids)).values(replica_id=replica_id).returning(Task.__table__)
     ).all()
-    classes = {
-        row.id: (row, WorkClass(row.work_class))
-        for row in connection.execute(
-            sa.select(Job.id, Job.uid, Job.recursive, Job.overwrite, Job.work_class, User.name.label("user"))
-            .join(User, User.id == Job.user_id)
-            .where(Job.id.in_({row.job_id for row in taken}))
-        )
-    }
-    sites = _sites_of(connection, classes)
-    return [_leased(row, _Joined(classes[row.job_id][0], *sites[row.job_id]), classes[row.job_id][1]) for row in taken]
-
-
-class _Joined:
-    """A job's row with the names of its sites."""
-
-    def __init__(self, row: Any, source: str, destination: str) -> None:
-        self.uid, self.user = row.uid, row.user
-        self.recursive, self.overwrite = row.recursive, row.overwrite
-        self.source, self.destination = source, destination
-
-
-def _sites_of(connection: Connection, jobs: Iterable[int]) -> dict[int, tuple[str, str]]:
-    source, destination = sa.orm.aliased(Site), sa.orm.aliased(Site)
-    return {
-        row.id: (row.source, row.destination)
-        for row in connection.execute(
-            sa.select(Job.id, source.name.label("source"), destination.name.label("destination"))
-            .join(Link, Link.id == Job.link_id)
-            .join(source, source.id == Link.source_id)
-            .join(destination, destination.id == Link.destination_id)
-            .where(Job.id.in_(list(jobs)))
-        )
-    }
-
-
-def to_stop(connection: Connection, replica_id: int) -> dict[int, str]:
-    """Returns the jobs that have tasks running under a replica and shall not, with the reason; whoever said so."""
-    rows = connection.execute(
-        sa.select(Job.id, Job.cancelled, Job.hold)
-        .join(Task, Task.job_id == Job.id)
-        .where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING, sa.or_(Job.cancelled, Job.hold != 0))
-        .distinct()
-    )
-    found = {row.id: stop_reason(Hold(row.hold), cancelled=row.cancelled) for row in rows}
-    return {job_id: reason for job_id, reason in found.items() if reason}
-
-
-def reasons_to_stop(connection: Connection, job_ids: Collection[int]) -> dict[int, str]:
-    """Returns those of the jobs whose tasks shall not run, with the reason."""
-    found: dict[int, str] = {}
-    ordered = sorted(job_ids)
-    for start in range(0, len(ordered), _IDS):
-        query = sa.select(Job.id, Job.cancelled, Job.hold).where(Job.id.in_(ordered[start : start + _IDS]))
-        for row in connection.execute(query):
-            found[row.id] = stop_reason(Hold(row.hold), cancelled=row.cancelled)
-    return {job_id: reason for job_id, reason in found.items() if reason}
+    return _describe(connection, taken)
 
 
 def running_on(connection: Connection, replica_id: int) -> list[tuple[int, int]]:

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
-from wherry_queue.jobs import JobNotFound
+from wherry_queue.jobs import JobNotFound, ListingGone
 from wherry_queue.models import Job, JobProgress, Link, ListingChunk, Site, Task, User
-from wherry_queue.states import JobState, WorkClass
+from wherry_queue.states import ENDED, JobState, WorkClass
 from wherry_queue.store.job_states import all_open, in_states
 from wherry_queue.store.waiting import NOTHING_KNOWN, Circumstances, reasons
 from wherry_queue.waiting import Reason
@@ -108,13 +108,18 @@ def sites_of(connection: Connection, user: str, uid: str) -> tuple[str, str]:
         .join(_SOURCE, _SOURCE.c.id == Link.source_id)
         .join(_DESTINATION, _DESTINATION.c.id == Link.destination_id)
         .where(Job.id == job_id)
-    ).one()
+    ).one_or_none()
+    if row is None:
+        raise JobNotFound(job=uid)  # it was cleared away just now
     return row.source, row.destination
 
 
 def view_job(connection: Connection, user: str, uid: str, here: Circumstances = NOTHING_KNOWN) -> JobView:
     """Returns a user's job, whole; raises JobNotFound."""
-    return view_jobs(connection, user, [job_id_of(connection, user, uid)], here)[0]
+    views = view_jobs(connection, user, [job_id_of(connection, user, uid)], here)
+    if not views:
+        raise JobNotFound(job=uid)  # it was cleared away just now
+    return views[0]
 
 
 def list_jobs(
@@ -233,12 +238,27 @@ def listing_after(connection: Connection, job_id: int, after_id: int) -> tuple[l
     """Returns some of a listing's chunks behind `after_id` as (id, packed entries), and its task's row.
 
     Read in this order: when the task has ended and no chunks come, there are none to come.
+
+    Raises:
+        ListingGone: it has ended and its time to be kept is over.
     """
-    task = connection.execute(sa.select(Task.__table__).where(Task.job_id == job_id)).one()
+    task = _listing_task(connection, job_id)
     rows = connection.execute(
         sa.select(ListingChunk.id, ListingChunk.payload)
         .where(ListingChunk.job_id == job_id, ListingChunk.id > after_id)
         .order_by(ListingChunk.id)
         .limit(_LISTING_CHUNKS)
     )
-    return [(row.id, row.payload) for row in rows], task
+    chunks = [(row.id, row.payload) for row in rows]
+    if not chunks and task.state in ENDED:
+        _listing_task(
+            connection, job_id
+        )  # or they were cleared away in between: that would look like a shorter listing
+    return chunks, task
+
+
+def _listing_task(connection: Connection, job_id: int) -> Any:
+    task = connection.execute(sa.select(Task.__table__).where(Task.job_id == job_id)).one_or_none()
+    if task is None:
+        raise ListingGone
+    return task

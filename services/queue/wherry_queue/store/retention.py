@@ -41,6 +41,19 @@ def _sweep(connection: Connection, work_class: WorkClass, age_ms: int) -> int:
     # Whoever opens a job again locks its lane first; what has been opened since it was found is left alone.
     lock(connection, *found)
     jobs = connection.execute(old.where(Job.id.in_(found))).scalars().all()
+    if more := empty(connection, jobs):
+        # What is left of them may be less than they were: it cannot be opened again.
+        connection.execute(sa.update(Job).where(Job.id.in_(jobs)).values(expired=True))
+        return more
+    connection.execute(sa.delete(Job).where(Job.id.in_(jobs)))
+    return len(jobs)
+
+
+def empty(connection: Connection, jobs: Sequence[int]) -> int:
+    """Deletes what there is of jobs beside their own rows, or a part of it; the caller has locked their lanes.
+
+    Returns how much, where there may be more; 0: all of it has gone.
+    """
     tasks = (
         connection.execute(sa.select(Task.id).where(Task.job_id.in_(jobs)).order_by(Task.id).limit(_TASKS))
         .scalars()
@@ -49,13 +62,12 @@ def _sweep(connection: Connection, work_class: WorkClass, age_ms: int) -> int:
     if tasks:
         _delete_tasks(connection, tasks)
     if len(tasks) == _TASKS:
-        return len(tasks)  # their jobs may have more
+        return len(tasks)
     connection.execute(sa.delete(EntryFailure).where(EntryFailure.job_id.in_(jobs)))
     connection.execute(sa.delete(ListingChunk).where(ListingChunk.job_id.in_(jobs)))
     connection.execute(sa.delete(JobProgress).where(JobProgress.job_id.in_(jobs)))
     connection.execute(sa.delete(Lane).where(Lane.job_id.in_(jobs)))
-    connection.execute(sa.delete(Job).where(Job.id.in_(jobs)))
-    return len(jobs)
+    return 0
 
 
 def _delete_tasks(connection: Connection, tasks: Sequence[int]) -> None:

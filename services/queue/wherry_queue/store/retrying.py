@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from wherry_queue import bitmap
-from wherry_queue.jobs import JobNotEnded, JobNotFound, NewTask, NothingToRetry
+from wherry_queue.jobs import JobExpired, JobNotEnded, JobNotFound, NewTask, NothingToRetry
 from wherry_queue.models import EntryFailure, Job, Link, Site, Task, User
 from wherry_queue.states import CHUNKS, DIRECTORY_WORK, WALKS, Hold, TaskKind, TaskState, WorkClass
 from wherry_queue.store import banning
@@ -60,12 +60,15 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
     Raises:
         JobNotFound: there is none of theirs.
         UserSuspended, SiteSuspended: an operator has banned the user or a site.
+        JobExpired: parts of it have been deleted already.
         JobNotEnded: tasks of it are open still.
         NothingToRetry: all of it is done.
     """
     job = _own(connection, user, uid)
     lanes = lock(connection, job.id)
     job = _own(connection, user, uid)
+    if job.expired:
+        raise JobExpired(job=uid)
     if job.tasks_open:
         raise JobNotEnded(job=uid)
     banning.check(connection, user, [job.source, job.destination])
@@ -92,7 +95,9 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
 
 def _own(connection: Connection, user: str, uid: str) -> Any:
     row = connection.execute(
-        sa.select(Job.id, Job.tasks_open, _SOURCE.name.label("source"), _DESTINATION.name.label("destination"))
+        sa.select(
+            Job.id, Job.tasks_open, Job.expired, _SOURCE.name.label("source"), _DESTINATION.name.label("destination")
+        )
         .join(User, User.id == Job.user_id)
         .join(Link, Link.id == Job.link_id)
         .join(_SOURCE, _SOURCE.id == Link.source_id)

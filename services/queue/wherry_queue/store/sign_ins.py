@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Base, Follower, Job, Link, SignIn, Site, Task, User
-from wherry_queue.sign_ins import ChangeKind, SessionChange, SignInNews
+from wherry_queue.sign_ins import ChangeKind, Pair, SessionChange, SignInNews
 from wherry_queue.states import Hold
 from wherry_queue.store.lanes import change_holds, lock
 from wherry_queue.store.putting_off import release
@@ -38,7 +38,7 @@ def cursor(connection: Connection) -> int:
 def apply(connection: Connection, changes: Sequence[SessionChange], cursor: int) -> SignInNews:
     """Takes changes in, in their order, and the cursor that is then reached, which may be a lower one."""
     _put(connection, Follower, {"feed": _FEED}, {"cursor": cursor})
-    latest: dict[tuple[str, str], int] = {}
+    latest: dict[Pair, int] = {}
     for change in changes:
         lives = change.kind in (ChangeKind.SIGNED_IN, ChangeKind.RENEWED)
         latest[change.user, change.site] = change.until_ms if lives else 0
@@ -70,17 +70,17 @@ def expire(connection: Connection) -> SignInNews:
     return _learn(connection, {(row.user_id, row.site_id): 0 for row in ended})
 
 
-def doubt(connection: Connection, words: Sequence[tuple[int, str]]) -> tuple[SignInNews, list[tuple[str, str]]]:
-    """Parks what needs sessions that workers have found ended; returns the news, and the users and sites to ask about.
+def doubted(connection: Connection, words: Sequence[tuple[int, str]]) -> list[Pair]:
+    """Returns whose sessions workers have found ended, and at which sites; nothing is changed by their word alone.
 
     Args:
-        words: tasks and the sites at which their users are said not to be signed in.
+        words: tasks and the sites at which their users are said not to be signed in. A site that is neither of the
+            task's is left out: it is none that its worker has been at.
     """
-    ended: dict[tuple[int, int], int] = {}
-    pairs: set[tuple[str, str]] = set()
+    pairs: set[Pair] = set()
     for task_id, site in sorted(set(words)):
         row = connection.execute(
-            sa.select(User.id, User.name, Site.id.label("site_id"))
+            sa.select(User.name)
             .select_from(Task)
             .join(Job, Job.id == Task.job_id)
             .join(User, User.id == Job.user_id)
@@ -90,13 +90,12 @@ def doubt(connection: Connection, words: Sequence[tuple[int, str]]) -> tuple[Sig
         ).first()
         if row is not None:
             pairs.add((row.name, site))
-            ended[row.id, row.site_id] = 0
-    return _learn(connection, ended), sorted(pairs)
+    return sorted(pairs)
 
 
-def parked(connection: Connection, limit: int) -> list[tuple[str, str]]:
+def parked(connection: Connection, limit: int) -> list[Pair]:
     """Returns up to `limit` pairs of user and site for whose sign-in lanes wait; not always the same of more."""
-    pairs: set[tuple[str, str]] = set()
+    pairs: set[Pair] = set()
     for bit, end in ((Hold.SOURCE_SIGN_IN, Link.source_id), (Hold.DESTINATION_SIGN_IN, Link.destination_id)):
         query = (
             sa.select(User.name, Site.name.label("site"))
@@ -131,7 +130,7 @@ def _learn(connection: Connection, sessions: Mapping[tuple[int, int], int]) -> S
     return SignInNews(sorted(too_short.union(changed).difference(closed)), closed)
 
 
-def _by_id(connection: Connection, sessions: Mapping[tuple[str, str], int]) -> dict[tuple[int, int], int]:
+def _by_id(connection: Connection, sessions: Mapping[Pair, int]) -> dict[tuple[int, int], int]:
     """Returns the same by ids, of users and sites that work has named."""
     users = _ids(connection, User, {user for user, _ in sessions})
     sites = _ids(connection, Site, {site for _, site in sessions})

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
-from wherry_queue.jobs import Chunk, CopyForgotten, NewJob
+from wherry_queue.jobs import Chunk, CopyForgotten, JobNotFound, NewJob, TooMuchStaged
 from wherry_queue.models import Job, StagedChunk, StagedCopy, Task, User
 from wherry_queue.states import TaskKind, TaskState
 from wherry_queue.store.lanes import add_pending, lock
+from wherry_queue.store.naming import made
 from wherry_queue.store.submission import submit
 
 _COPIES = 20
@@ -30,15 +31,27 @@ class Roots:
     destination: bytes
 
 
-def begin(connection: Connection) -> int:
-    """Begins a copy; returns its id, which only the one who began it knows."""
-    made = sa.insert(StagedCopy).values(added_ms=database_now_ms(connection)).returning(StagedCopy.id)
-    return int(connection.execute(made).scalar_one())
+def begin(connection: Connection, user: str) -> int:
+    """Begins a user's copy; returns its id, which only the one who began it knows."""
+    values = {"added_ms": database_now_ms(connection), "user_id": made(connection, User, user)}
+    return int(connection.execute(sa.insert(StagedCopy).values(values).returning(StagedCopy.id)).scalar_one())
 
 
-def add(connection: Connection, copy_id: int, chunks: Sequence[Chunk]) -> None:
-    """Keeps chunks of a copy; raises CopyForgotten."""
-    _touch(connection, copy_id)
+def add(connection: Connection, copy_id: int, chunks: Sequence[Chunk], most_bytes: int) -> None:
+    """Keeps chunks of a copy.
+
+    Args:
+        most_bytes: what all open copies of its user may hold together. What is added at one
+            moment may pass it.
+
+    Raises:
+        CopyForgotten: nothing came for too long.
+        TooMuchStaged: it would be more than that.
+    """
+    user_id = _touch(connection, copy_id, sum(len(chunk.payload) for chunk in chunks))
+    kept = sa.select(sa.func.sum(StagedCopy.kept_bytes)).where(StagedCopy.user_id == user_id)
+    if connection.execute(kept).scalar_one() > most_bytes:
+        raise TooMuchStaged(limit=str(most_bytes))
     connection.execute(
         _INSERT,
         [
@@ -60,10 +73,18 @@ def earlier(connection: Connection, user: str, request_id: str) -> str | None:
 
 
 def complete(connection: Connection, copy_id: int, new: NewJob, roots: Roots) -> tuple[int, str]:
-    """Makes a job of what was kept of a copy, as `submission.submit`; `new` has no tasks. Raises CopyForgotten."""
+    """Makes a job of what was kept of a copy, as `submission.submit`; `new` has no tasks.
+
+    Raises:
+        CopyForgotten: it was forgotten.
+        JobNotFound: the same request made the job before, and it is being cleared away.
+    """
     _touch(connection, copy_id)
     job_id, uid = submit(connection, new)
-    lane = lock(connection, job_id)[0]
+    lanes = lock(connection, job_id)
+    if not lanes:
+        raise JobNotFound(job=uid)  # the same request made it long ago, and it was cleared away just now
+    lane = lanes[0]
     job = connection.execute(sa.select(Job.tasks_open, Job.ended_ms).where(Job.id == job_id)).one()
     if not job.tasks_open and job.ended_ms is None:  # else the same request has made it before
         ready = _insert_tasks(connection, copy_id, job_id, lane.id, roots)
@@ -82,12 +103,14 @@ def complete(connection: Connection, copy_id: int, new: NewJob, roots: Roots) ->
     return job_id, uid
 
 
-def _touch(connection: Connection, copy_id: int) -> None:
-    """Locks a copy's row, and keeps it from being forgotten soon."""
-    now_ms = database_now_ms(connection)
-    done = connection.execute(sa.update(StagedCopy).where(StagedCopy.id == copy_id).values(added_ms=now_ms))
-    if not done.rowcount:
+def _touch(connection: Connection, copy_id: int, more_bytes: int = 0) -> int:
+    """Locks a copy's row, counts what it holds more, and keeps it from being forgotten soon; returns its user's id."""
+    values = {"added_ms": database_now_ms(connection), "kept_bytes": StagedCopy.kept_bytes + more_bytes}
+    touched = sa.update(StagedCopy).where(StagedCopy.id == copy_id).values(values).returning(StagedCopy.user_id)
+    user_id = connection.execute(touched).scalar_one_or_none()
+    if user_id is None:
         raise CopyForgotten
+    return int(user_id)
 
 
 def _insert_tasks(connection: Connection, copy_id: int, job_id: int, lane_id: int, roots: Roots) -> list[int]:
@@ -104,8 +127,8 @@ def _insert_tasks(connection: Connection, copy_id: int, job_id: int, lane_id: in
         "total_bytes": _CHUNK.c.total_bytes,
     }
     chunks = sa.select(*values.values()).where(_CHUNK.c.copy_id == copy_id).order_by(_CHUNK.c.id)
-    made = sa.insert(Task).from_select(list(values), chunks).returning(Task.id)
-    return list(connection.execute(made).scalars())
+    tasks = sa.insert(Task).from_select(list(values), chunks).returning(Task.id)
+    return list(connection.execute(tasks).scalars())
 
 
 def forget(connection: Connection, copy_id: int) -> None:

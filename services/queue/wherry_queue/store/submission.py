@@ -42,6 +42,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "priority": new.priority,
         "recursive": new.recursive,
         "overwrite": new.overwrite,
+        "hold": int(new.hold),
         "created_ms": database_now_ms(connection),
         "tasks_open": len(new.tasks),
         "phase_open": len(new.tasks),
@@ -69,6 +70,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
             work_class=new.work_class,
             priority=new.priority,
             rank=rank(max(vtime, starting_vtime(connection)), new.priority),
+            hold=int(new.hold),
         )
         .returning(Lane.id)
     ).scalar_one()
@@ -83,6 +85,14 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
 def submit_all(connection: Connection, new: Sequence[NewJob]) -> list[tuple[int, str]]:
     """Makes jobs, all or none, as `submit`; returns their (id, uid) in the order given."""
     return [submit(connection, one) for one in new]
+
+
+def earlier(connection: Connection, user: str, request_ids: Sequence[str]) -> list[tuple[int, str]] | None:
+    """Returns the jobs, as (id, uid), that a user's requests have made already; None unless each of them has."""
+    query = sa.select(Job.id, Job.uid, Job.request_id).join(User, User.id == Job.user_id)
+    rows = connection.execute(query.where(User.name == user, Job.request_id.in_(set(request_ids)))).all()
+    made_before = {row.request_id: (row.id, row.uid) for row in rows}
+    return [made_before[one] for one in request_ids] if made_before.keys() >= set(request_ids) else None
 
 
 def report(connection: Connection, found: Found) -> int:

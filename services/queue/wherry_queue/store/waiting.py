@@ -10,12 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from wherry_queue.models import Ban, Lane, Link, Replica, SignIn, Site, Task, User, Worker
-from wherry_queue.states import FINISHED, Hold, JobState, TaskState, WorkClass, job_state
+from wherry_queue.states import FINISHED, Hold, JobState, TaskState, job_state
 from wherry_queue.store.limits import NO_LIMITS, Defaults, Kind, effective
+from wherry_queue.store.line import line_of
 from wherry_queue.waiting import Crowd, Facts, Limit, LimitKind, Reason, reason_of
-
-_PLACES = 10_000
-"""So far the place among one's own jobs is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,7 @@ _RETRIES = (
     .group_by(Task.job_id)
 )
 _CROWD = sa.select(sa.func.count(), sa.func.sum(User.weight)).where(User.active_bulk > 0)
-_LINE = (
-    sa.select(Lane.job_id, sa.func.row_number().over(order_by=(Lane.rank, Lane.id)).label("place"))
-    # The literals are those of the index.
-    .where(Lane.user_id == sa.bindparam("user"), Lane.work_class == WorkClass.BULK, sa.text("pending > 0 and hold = 0"))
-    .order_by(Lane.rank, Lane.id)
-    .limit(_PLACES)
-    .subquery("line")
-)
+_LINE = line_of(sa.bindparam("user")).subquery("line")
 _PLACES_OF = sa.select(_LINE.c.job_id, _LINE.c.place).where(_LINE.c.job_id.in_(sa.bindparam("ids", expanding=True)))
 
 

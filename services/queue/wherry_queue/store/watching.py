@@ -15,6 +15,7 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Job, JobProgress, Lane, Task, User
 from wherry_queue.states import TaskState, WorkClass
+from wherry_queue.store.line import IN_LINE, PLACES, line_of
 from wherry_queue.store.reading import PROGRESS_LIFE_MS, JobView, view_jobs
 from wherry_queue.store.waiting import Circumstances
 
@@ -22,8 +23,6 @@ LOOKED_BACK = 1000
 """How many of all users' jobs are looked at again: ids become visible in nearly their order, not in it."""
 _IDS = 500
 """So many in a statement: there is a bound to a statement's parameters."""
-_PLACES = 10_000
-"""So far the place among one's own jobs is told."""
 
 _CHANGING = (
     Job.id, Job.tasks_open, Job.tasks_running, Job.tasks_failed, Job.tasks_cancelled, Job.walks_open, Job.files_total,
@@ -67,25 +66,17 @@ _NTH_NEWEST = (
     .offset(sa.bindparam("newer"))
     .limit(1)
 )
-_WAITING = (Lane.work_class == WorkClass.BULK, sa.text("pending > 0 and hold = 0"))
-"""The literals are those of the lanes' index."""
-_IN_LINE = sa.select(Lane.job_id, Lane.user_id).where(Lane.job_id.in_(_IN_IDS), *_WAITING)
+_IN_LINE = sa.select(Lane.job_id, Lane.user_id).where(Lane.job_id.in_(_IN_IDS), *IN_LINE)
 _LINES = (
     sa.select(
         Lane.job_id,
         sa.func.row_number().over(partition_by=Lane.user_id, order_by=(Lane.rank, Lane.id)).label("place"),
     )
-    .where(Lane.user_id.in_(sa.bindparam("users", expanding=True)), *_WAITING)
+    .where(Lane.user_id.in_(sa.bindparam("users", expanding=True)), *IN_LINE)
     .subquery("lines")
 )
-_PLACES_OF = sa.select(_LINES.c.job_id, _LINES.c.place).where(_LINES.c.job_id.in_(_IN_IDS), _LINES.c.place <= _PLACES)
-_LINE = (
-    sa.select(Lane.job_id, sa.func.row_number().over(order_by=(Lane.rank, Lane.id)).label("place"))
-    .where(Lane.user_id == User.id, *_WAITING)
-    .order_by(Lane.rank, Lane.id)
-    .limit(_PLACES)
-    .lateral("line")
-)
+_PLACES_OF = sa.select(_LINES.c.job_id, _LINES.c.place).where(_LINES.c.job_id.in_(_IN_IDS), _LINES.c.place <= PLACES)
+_LINE = line_of(User.id).lateral("line")
 _PLACES_OF_LONG_LINES = (
     sa.select(_LINE.c.job_id, _LINE.c.place)
     .select_from(User)

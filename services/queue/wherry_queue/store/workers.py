@@ -36,6 +36,8 @@ _UPDATE = (
         interactive_places=sa.bindparam("its_interactive_places"),
         bulk_places=sa.bindparam("its_bulk_places"),
         held=sa.bindparam("its_held"),
+        subject=sa.bindparam("its_subject"),
+        thumbprint=sa.bindparam("its_thumbprint"),
     )
 )
 _RUNNING = Task.state == sa.literal_column(str(int(TaskState.RUNNING)))
@@ -50,6 +52,7 @@ class WorkerRow:
         open_ms: for how long its stream has been open.
         silent_ms: how long ago its last sign of life was.
         held: tasks that it holds.
+        subject, thumbprint: of its certificate.
     """
 
     name: str
@@ -59,6 +62,8 @@ class WorkerRow:
     interactive_places: int
     bulk_places: int
     held: int
+    subject: str = ""
+    thumbprint: str = ""
 
 
 def write_workers(connection: Connection, replica_id: int, rows: Sequence[WorkerRow]) -> None:
@@ -103,6 +108,8 @@ def _values(row: WorkerRow, now_ms: int) -> dict[str, Any]:
         "interactive_places": row.interactive_places,
         "bulk_places": row.bulk_places,
         "held": row.held,
+        "subject": row.subject,
+        "thumbprint": row.thumbprint,
     }
 
 
@@ -123,6 +130,13 @@ def _to_drain(connection: Connection, names: Sequence[str]) -> set[str]:
     found = connection.execute(sa.select(Worker.name).where(Worker.name.in_(names), Worker.draining)).scalars().all()
     connection.execute(sa.delete(Worker).where(Worker.replica_id == NOWHERE, Worker.name.in_(names)))
     return set(found)
+
+
+def others_name(connection: Connection, replica_id: int | None, name: str, thumbprint: str) -> bool:
+    """Tells whether a worker with another certificate has a stream at another replica under a name."""
+    query = sa.select(Worker.id).where(Worker.name == name, Worker.thumbprint != thumbprint)
+    elsewhere = query.where(Worker.replica_id.in_(_alive(connection)), Worker.replica_id != (replica_id or NOWHERE))
+    return connection.execute(elsewhere.limit(1)).first() is not None
 
 
 def drain_orders(connection: Connection, replica_id: int) -> DrainOrders:

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("subject"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "follower",
@@ -48,6 +49,7 @@ def upgrade() -> None:
         sa.Column("active_bulk", sa.Integer(), nullable=False),
         sa.Column("cap", sa.Integer(), nullable=True),
         sa.Column("inflight", sa.Integer(), nullable=False),
+        sa.Column("leaving", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
         postgresql_with={"fillfactor": 50},
@@ -67,6 +69,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("active_interactive > 0"),
         sqlite_where=sa.text("active_interactive > 0"),
+    )
+    op.create_index(
+        "user_leaving",
+        "queue_user",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("leaving"),
+        sqlite_where=sa.text("leaving"),
     )
     op.create_table(
         "replica",
@@ -96,16 +106,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
     )
     op.create_table(
-        "staged_copy",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("added_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index(op.f("ix_staged_copy_added_ms"), "staged_copy", ["added_ms"], unique=False)
-    op.create_table(
         "worker",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("subject", sa.String(length=500), nullable=False),
+        sa.Column("thumbprint", sa.String(length=64), nullable=False),
         sa.Column("replica_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("version", sa.String(length=100), nullable=False),
         sa.Column("connected_ms", sa.BigInteger(), nullable=False),
@@ -154,19 +159,20 @@ def upgrade() -> None:
     )
     op.create_index("sign_in_end", "sign_in", ["until_ms"], unique=False)
     op.create_table(
-        "staged_chunk",
+        "staged_copy",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("copy_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.Column("entry_count", sa.Integer(), nullable=False),
-        sa.Column("total_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("added_ms", sa.BigInteger(), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kept_bytes", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["copy_id"],
-            ["staged_copy.id"],
+            ["user_id"],
+            ["queue_user.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
-    op.create_index(op.f("ix_staged_chunk_copy_id"), "staged_chunk", ["copy_id"], unique=False)
+    op.create_index(op.f("ix_staged_copy_added_ms"), "staged_copy", ["added_ms"], unique=False)
+    op.create_index(op.f("ix_staged_copy_user_id"), "staged_copy", ["user_id"], unique=False)
     op.create_table(
         "job",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -203,6 +209,7 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("started_ms", sa.BigInteger(), nullable=True),
         sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("expired", sa.Boolean(), nullable=False),
         sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["link_id"],
@@ -215,6 +222,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("uid"),
         sa.UniqueConstraint("user_id", "request_id"),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "job_cancelling",
@@ -265,6 +273,20 @@ def upgrade() -> None:
         postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
         sqlite_where=sa.text("phase_open = 0 and tasks_open > 0"),
     )
+    op.create_table(
+        "staged_chunk",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("copy_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("entry_count", sa.Integer(), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["copy_id"],
+            ["staged_copy.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_staged_chunk_copy_id"), "staged_chunk", ["copy_id"], unique=False)
     op.create_table(
         "job_progress",
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -372,6 +394,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         postgresql_with={"fillfactor": 50},
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "task_delayed",
