@@ -48,18 +48,18 @@ def cancelled(deployment: RealDeployment, alices_client: Client, fresh_folders: 
     return CancelledCopy(folders, reached_s, job)
 
 
-@pytest.mark.row("J7", missing="pause, resume, retry")
+@pytest.mark.row("J7")
 def test_a_cancel_reaches_a_running_copy_within_a_second(cancelled: CancelledCopy) -> None:
     assert cancelled.reached_s < REACHED_WITHIN_S
 
 
-@pytest.mark.row("J7", missing="pause, resume, retry")
+@pytest.mark.row("J7")
 def test_a_cancelled_job_ends_as_cancelled(cancelled: CancelledCopy) -> None:
     assert cancelled.job.state == pb.JOB_STATE_CANCELLED
     assert cancelled.job.progress.files_done == 0
 
 
-@pytest.mark.row("J7", missing="pause, resume, retry")
+@pytest.mark.row("J7")
 def test_a_cancelled_copy_leaves_neither_a_temporary_file_nor_a_part_of_one(cancelled: CancelledCopy) -> None:
     wait_until(lambda: not cancelled.folders.temporaries(), "the temporary file is gone", 10)
     assert cancelled.folders.arrived() == 0

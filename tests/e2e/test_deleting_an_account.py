@@ -137,6 +137,14 @@ def test_the_queue_knows_whose_it_was_by_a_pseudonym_only(left: Left) -> None:
     assert left.deployment.rows("select * from queue_user where name = :name", name=left.user) == []
 
 
+def test_the_queue_keeps_nothing_of_what_the_job_was_about(left: Left) -> None:
+    uid = left.job.removeprefix("jobs/")
+    of_job = "select task.id from task join job on task.job_id = job.id where uid = :uid"
+    wait_until(lambda: not left.deployment.rows(of_job, uid=uid), "its tasks are gone", 30)
+    (row,) = left.deployment.rows("select specification, failure from job where uid = :uid", uid=uid)
+    assert (row["specification"], row["failure"]) == (b"", None)
+
+
 def test_own_sites_and_sign_ins_at_sites_are_gone_and_the_trail_names_nobody(left: Left, alice: Person) -> None:
     with alice.wherry.client() as client:
         names = {site.name for site in client.sites.all()}

@@ -12,7 +12,7 @@ from wherry_testing.deployment import RealDeployment
 from wherry_testing.deployment_processes import wait_until
 from wherry_testing.running_copies import Folders, ended, same_trees, write_many
 
-pytestmark = pytest.mark.row("W4", missing="parking by WatchSessions")
+pytestmark = pytest.mark.row("W4")
 
 _MOST_LEASES = 4
 """A task that cannot run must not be leased again and again, as fast as it is given back."""
@@ -70,4 +70,4 @@ def test_a_job_goes_on_by_itself_after_the_sign_in(waited: Waited) -> None:
 
 def test_waiting_costs_no_attempt(waited: Waited) -> None:
     assert waited.job.progress.files_failed == 0
-    assert 1 < waited.leases <= _MOST_LEASES
+    assert 1 <= waited.leases <= _MOST_LEASES  # once, where the end of the session is known before a worker is there

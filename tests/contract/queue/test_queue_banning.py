@@ -8,7 +8,7 @@ from wherry_queue.banning import BanNotFound, BanRecord, SiteSuspended, UserSusp
 from wherry_queue.jobs import NewTask
 from wherry_queue.models import Ban, Lane
 from wherry_queue.states import Hold, Outcome, TaskKind, WorkClass
-from wherry_queue.store import banning, control, lanes, leases
+from wherry_queue.store import banning, control, lanes, stopping
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
 ACTOR = "/O=Test/CN=operator"
@@ -139,7 +139,7 @@ async def test_what_runs_is_stopped_as_suspended_and_goes_on_uncounted_where_it_
     (task,) = [task for task in await queue.lease(10) if task.job_id == job]
     record = await ban(queue, "users/a")
     await settled(queue)
-    assert await queue.database.read(leases.to_stop, queue.replica_id) == {job: "SUSPENDED"}
+    assert await queue.database.read(stopping.to_stop, queue.replica_id) == {job: "SUSPENDED"}
     await queue.settle(task, Outcome.CANCELLED, done=b"\x01", files_done=1, bytes_done=10)
     await queue.release()
     assert await queue.lease(10) == []

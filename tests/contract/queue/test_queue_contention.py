@@ -158,7 +158,8 @@ class Bustle:
     async def settle(self, words: list[Settlement]) -> None:
         _, jobs, _ = await self.do(settlements.settle, words, POLICY)
         if out := [(word.task_id, word.sign_in_site) for word in words if word.sign_in_site]:
-            await self.do(sign_ins.doubt, out)
+            for user, site in await self.do(sign_ins.doubted, out):
+                await self.do(sign_ins.learn, user, {site: 0})  # as the site service says it is
         for job_id in jobs:
             await self.do(lanes.open_next_phase, job_id)
 

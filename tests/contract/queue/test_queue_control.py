@@ -11,7 +11,7 @@ from wherry_queue.store import control, lanes, leases, replicas, retention
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
 
-@pytest.mark.row("J7", missing="pause, resume, retry, cancel of a running copy within 1 s")
+@pytest.mark.row("J7")
 async def test_cancelling_ends_what_waits_and_lets_what_runs_be_stopped(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(copy_job(tasks=[chunk_task(), chunk_task(), chunk_task()]))
     running = await queue.lease_one()

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from wherry_queue.jobs import JobNotFound
-from wherry_queue.models import AuditEntry, Ban, Job, SignIn, Site, User
-from wherry_queue.states import JobState, Outcome
+from wherry_queue.jobs import Chunk, JobNotFound, NewJob, NewTask
+from wherry_queue.models import AuditEntry, Ban, Base, Job, SignIn, Site, Task, User
+from wherry_queue.settling import FailedEntry, Failure
+from wherry_queue.states import JobState, Outcome, TaskKind, WorkClass
+from wherry_queue.store import deletion, retention, staging
 from wherry_queue.store.deletion import forget_user
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
@@ -62,6 +64,81 @@ async def test_history_stays_under_a_pseudonym(queue: QueueCase) -> None:
     assert (await queue.job(job_id)).request_id is None
     requests = await queue.database.read(lambda c: set(c.execute(sa.select(Job.request_id)).scalars()))
     assert requests == {None, "his"}
+
+
+async def swept(queue: QueueCase) -> None:
+    while await queue.database.write(deletion.sweep):
+        pass
+
+
+async def everything(queue: QueueCase) -> str:
+    """All that the database holds, as text."""
+
+    def dump(connection: Connection) -> str:
+        rows = [row for table in Base.metadata.sorted_tables for row in connection.execute(sa.select(table))]
+        return "\n".join(str(tuple(row)) for row in rows)
+
+    return await queue.database.read(dump)
+
+
+def secret_copy(**changes: Any) -> NewJob:
+    """A copy by alice whose every word says so."""
+    secret = b"/home/secret"
+    task = NewTask(TaskKind.COPY_FILES, secret, secret, payload=b"secret", entry_count=2, total_bytes=20)
+    values = {"specification": b"secret", "summary": b"secret", "request_id": f"secret {len(changes)}", "tasks": [task]}
+    return copy_job(ALICE, **(values | changes))
+
+
+@U6
+async def test_of_ended_jobs_nothing_stays_that_says_what_they_were_about(queue: QueueCase) -> None:
+    failure = Failure("NO_SPACE", "no room for /home/secret/file")
+    job_id, _ = await queue.submit(secret_copy())
+    await queue.submit(secret_copy(operation="list", work_class=WorkClass.INTERACTIVE))
+    bobs, uid = await queue.submit(copy_job(BOB, tasks=[chunk_task()]))
+    (listing,) = await queue.lease(1, WorkClass.INTERACTIVE)
+    await queue.settle(listing, log="secret")
+    for task in await queue.lease(2):
+        hers = task.job_id == job_id
+        lost = [FailedEntry(1, b"/home/secret/file", 10, failure)] if hers else []
+        log = "secret" if hers else "his"
+        await queue.settle(task, done=b"\x01", files_done=1, bytes_done=10, failures=lost, log=log)
+    staged = await queue.database.write(staging.begin, ALICE)
+    await queue.database.write(staging.add, staged, [Chunk(b"secret", 1, 1)], 1000)
+    assert "secret" in await everything(queue)
+    await queue.database.write(forget_user, ALICE)
+    await swept(queue)
+    left = await everything(queue)
+    assert "secret" not in left
+    assert ALICE not in left
+    # That there was work stays, as everything of others does.
+    kept = await queue.job(job_id)
+    assert (kept.files_done, kept.files_failed, kept.bytes_done) == (1, 1, 10)
+    assert (await queue.view(BOB, uid)).row.id == bobs
+    assert await count(queue, Task) == 1
+    await queue.database.write(retention.sweep_jobs, -1000)
+    assert await queue.database.read(lambda c: list(c.execute(sa.select(Job.id)).scalars())) == [bobs]
+
+
+@U6
+async def test_a_job_that_has_to_be_stopped_first_is_emptied_when_it_has_ended(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(secret_copy())
+    task = await queue.lease_one()
+    await queue.database.write(forget_user, ALICE)
+    await swept(queue)
+    assert await count(queue, Task) == 1
+    assert await queue.settle(task, Outcome.CANCELLED, log="secret")
+    await swept(queue)
+    assert "secret" not in await everything(queue)
+    assert await queue.state(job_id) is JobState.CANCELLED
+    leaving = await queue.database.read(lambda c: list(c.execute(sa.select(User.leaving)).scalars()))
+    assert leaving == [False]
+    # What was let in just before is found by the second time.
+    (pseudonym,) = await names(queue)
+    late, _ = await queue.submit(copy_job(pseudonym, tasks=[chunk_task()]))
+    await queue.database.write(forget_user, ALICE)
+    await swept(queue)
+    assert (await queue.job(late)).cancelled
+    assert await count(queue, Task) == 0
 
 
 @U6

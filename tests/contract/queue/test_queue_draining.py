@@ -163,3 +163,23 @@ async def test_who_is_not_there_cannot_be_drained(queue: QueueCase) -> None:
     for replica_id in (other, 999):
         with pytest.raises(ReplicaNotFound, match=str(replica_id)):
             await queue.database.write(workers.drain_replica, ACTOR, replica_id)
+
+
+async def test_a_name_is_taken_by_who_has_a_stream_elsewhere_with_another_certificate(queue: QueueCase) -> None:
+    elsewhere = await another_replica(queue)
+    await write(queue, replace(W1, subject="/CN=one", thumbprint="1"), replica_id=elsewhere)
+    (row,) = await listed(queue)
+    assert (row.subject, row.thumbprint) == ("/CN=one", "1")
+
+    async def taken(name: str, thumbprint: str, at: int = queue.replica_id) -> bool:
+        return await queue.database.read(workers.others_name, at, name, thumbprint)
+
+    assert await taken("w1", "2")
+    assert not await taken("w1", "1"), "it opens another stream"
+    assert not await taken("w2", "2")
+    assert not await taken("w1", "2", elsewhere), "a replica knows better who is there"
+    await write(queue, replica_id=elsewhere)
+    assert not await taken("w1", "2"), "it has gone"
+    await write(queue, replace(W1, subject="/CN=one", thumbprint="1"), replica_id=elsewhere)
+    await let_die(queue, elsewhere)
+    assert not await taken("w1", "2"), "its replica has died"

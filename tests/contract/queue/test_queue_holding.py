@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from wherry_queue.jobs import JobEnded, JobNotFound, NewTask
 from wherry_queue.models import User
 from wherry_queue.states import Hold, JobState, Outcome, TaskKind, WorkClass
-from wherry_queue.store import control, lanes, leases
+from wherry_queue.store import control, lanes, leases, stopping
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
 ALL: dict[str, Any] = {"done": b"\x03", "files_done": 2, "bytes_done": 20}
@@ -42,7 +42,7 @@ async def test_what_runs_when_a_job_is_paused_is_stopped_gently_and_its_rest_goe
     job_id, uid = await queue.submit(copy_job(tasks=[chunk_task()]))
     task = await queue.lease_one()
     await queue.database.write(control.pause, "users/a", uid)
-    assert await queue.database.read(leases.to_stop, queue.replica_id) == {job_id: "JOB_PAUSED"}
+    assert await queue.database.read(stopping.to_stop, queue.replica_id) == {job_id: "JOB_PAUSED"}
     assert await queue.settle(task, done=b"\x01", files_done=1, bytes_done=10)
     await queue.release()
     assert await queue.lease() == []
@@ -105,7 +105,7 @@ async def test_a_paused_job_can_be_cancelled(queue: QueueCase) -> None:
     task = await queue.lease_one()
     await queue.database.write(control.pause, "users/a", uid)
     await queue.database.write(control.cancel, "users/a", uid)
-    assert await queue.database.read(leases.to_stop, queue.replica_id) == {job_id: "JOB_CANCELLED"}
+    assert await queue.database.read(stopping.to_stop, queue.replica_id) == {job_id: "JOB_CANCELLED"}
     await queue.settle(task, Outcome.CANCELLED)
     assert await queue.state(job_id) is JobState.CANCELLED
     await queue.check_counters()

@@ -86,7 +86,7 @@ async def test_nothing_is_leased_without_an_unexpired_row_of_the_replica(queue: 
     assert await queue.lease(1) == []
 
 
-@pytest.mark.row("D3", missing="the real queue with a user of a million files")
+@pytest.mark.row("D3")
 async def test_a_user_of_many_tasks_does_not_hold_up_one_of_few(queue: QueueCase) -> None:
     await queue.submit(copy_job("users/big", tasks=[chunk_task() for _ in range(200)]))
     await queue.lease(50)

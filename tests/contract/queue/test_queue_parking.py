@@ -11,7 +11,7 @@ from wherry_queue.models import Link, SignIn, Task
 from wherry_queue.settling import Failure
 from wherry_queue.sign_ins import ChangeKind, SessionChange, SignInNews
 from wherry_queue.states import JobState, Outcome, TaskState
-from wherry_queue.store import control, lanes, leases, sign_ins
+from wherry_queue.store import control, lanes, sign_ins, stopping
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
 _HOUR_MS = 3_600_000
@@ -76,10 +76,9 @@ async def test_what_runs_when_a_session_ends_is_stopped_and_goes_on_with_no_atte
     for _ in range(5):
         task = await queue.lease_one()
         await _learn(queue, 0)
-        assert await queue.database.read(leases.to_stop, queue.replica_id) == {job_id: "SIGN_IN_REQUIRED"}
+        assert await queue.database.read(stopping.to_stop, queue.replica_id) == {job_id: "SIGN_IN_REQUIRED"}
         failure = Failure("SITE_SESSION_EXPIRED", "sign in")
         await queue.settle(task, Outcome.RETURNED, failure=failure, sign_in_site="sites/a")
-        await queue.database.write(sign_ins.doubt, [(task.task_id, "sites/a")])
         await queue.release()
         assert await queue.lease() == []
         await _learn(queue, await _in(queue, _HOUR_MS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from wherry_queue.jobs import JobExpired, JobNotFound
 from wherry_queue.models import Attempt, EntryFailure, Job, Lane, Replica, Task
 from wherry_queue.settling import Failure
 from wherry_queue.states import JobState, Outcome, WorkClass
@@ -63,6 +64,39 @@ async def test_a_large_job_is_deleted_a_part_at_a_time(queue: QueueCase) -> None
     assert await _count(queue, Job) == 1
     await _sweep(queue)
     assert (await _count(queue, Job), await _count(queue, Task)) == (0, 0)
+
+
+@pytest.mark.row("O4", missing="backup and restore")
+async def test_a_job_of_which_parts_are_deleted_is_not_opened_again(
+    queue: QueueCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_TASKS", 2)
+    _, uid = await queue.submit(copy_job(tasks=[chunk_task() for _ in range(3)]))
+    for task in await queue.lease(3):
+        await queue.settle(task, Outcome.FAILED, failure=Failure("DENIED", "no"))
+    assert await queue.database.write(retention.sweep_jobs, _AT_ONCE) == 2
+    with pytest.raises(JobExpired):
+        await queue.database.write(retrying.retry, "users/a", uid, lambda _: b"packed")
+    await _sweep(queue)
+    assert (await _count(queue, Job), await _count(queue, Task)) == (0, 0)
+    with pytest.raises(JobNotFound):
+        await queue.database.write(retrying.retry, "users/a", uid, lambda _: b"packed")
+
+
+@pytest.mark.row("W2")
+async def test_what_was_deleted_is_never_taken_for_what_came_after_it(queue: QueueCase) -> None:
+    await queue.submit(copy_job(tasks=[chunk_task()]))
+    old = await queue.lease_one()
+    await queue.settle(old, done=b"\x03", files_done=2, bytes_done=20)
+    await _sweep(queue)
+    assert await _count(queue, Task) == 0
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
+    new = await queue.lease_one()
+    assert new.task_id != old.task_id
+    # As the worker of the first says it again that never heard an answer; its fence is the same as the second's.
+    assert (new.fence, await queue.settle(old, done=b"\x03", files_done=2, bytes_done=20)) == (old.fence, False)
+    assert await queue.state(job_id) is JobState.RUNNING
+    await queue.check_counters()
 
 
 @pytest.mark.row("D2")

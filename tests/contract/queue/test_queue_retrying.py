@@ -12,7 +12,7 @@ from wherry_queue.states import JobState, Outcome, TaskKind
 from wherry_queue.store import banning, control, job_tasks, retrying
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed
 
-pytestmark = pytest.mark.row("J7", missing="on real servers: see the flows")
+pytestmark = pytest.mark.row("J7")
 
 
 def pack(files: Sequence[tuple[bytes, bytes, int]]) -> bytes:

@@ -8,7 +8,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Task
 from wherry_queue.settling import Failure
 from wherry_queue.states import JobState, Outcome
-from wherry_queue.store import job_tasks, lanes, leases, sign_ins
+from wherry_queue.store import job_tasks, lanes, leases, sign_ins, stopping
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
 
 
@@ -117,12 +117,16 @@ async def test_a_returned_task_costs_no_attempt(queue: QueueCase) -> None:
 
 
 @pytest.mark.row("W4")
-async def test_a_task_returned_for_an_expired_session_shows_as_waiting_for_sign_in(queue: QueueCase) -> None:
+async def test_a_task_returned_for_an_expired_session_shows_as_waiting_once_the_site_service_says_so(
+    queue: QueueCase,
+) -> None:
     job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()]))
     task = await queue.lease_one()
     await queue.settle(task, Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
-    _, pairs = await queue.database.write(sign_ins.doubt, [(task.task_id, "sites/a")])
+    words = [(task.task_id, "sites/a"), (task.task_id, "sites/c"), (task.task_id + 1000, "sites/a")]
+    pairs = await queue.database.read(sign_ins.doubted, words)
     assert pairs == [("users/a", "sites/a")]
+    await queue.database.write(sign_ins.learn, "users/a", {"sites/a": 0})
     assert await queue.state(job_id) is JobState.WAITING_FOR_SIGN_IN
     await queue.release()
     assert await queue.lease() == []
@@ -133,13 +137,39 @@ async def test_a_task_returned_for_an_expired_session_shows_as_waiting_for_sign_
 
 
 @pytest.mark.row("W4")
-async def test_a_task_that_waits_for_a_sign_in_is_not_tried_again_at_once(queue: QueueCase) -> None:
+async def test_a_workers_word_alone_parks_and_stops_nothing(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(), chunk_task()]))
+    doubted, other = await queue.lease(2)
+    ended = Failure("SITE_SESSION_EXPIRED", "sign in")
+    await queue.settle(doubted, Outcome.RETURNED, failure=ended, sign_in_site="sites/a")
+    await queue.database.read(sign_ins.doubted, [(doubted.task_id, "sites/a")])
+    assert await queue.state(job_id) is JobState.RUNNING
+    assert await queue.database.read(sign_ins.parked, 10) == []
+    assert await queue.database.read(stopping.to_stop, queue.replica_id) == {}
+    await queue.settle(other, done=b"\x03", files_done=2, bytes_done=20)
+    await queue.release()
+    again = await queue.lease_one()
+    assert again.task_id == doubted.task_id
+    assert await queue.database.read(lambda c: set(c.execute(sa.select(Task.tries)).scalars())) == {0}
+    await queue.check_counters()
+
+
+@pytest.mark.row("W4")
+async def test_a_task_whose_sign_in_is_in_doubt_is_not_tried_again_at_once_and_each_time_later(
+    queue: QueueCase,
+) -> None:
     await queue.submit(copy_job(tasks=[chunk_task()]))
-    await queue.settle(await queue.lease_one(), Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
-    due_ms = await queue.database.read(lanes.next_release_ms)
-    now_ms = await queue.database.read(database_now_ms)
-    assert due_ms is not None
-    assert 2_000 < due_ms - now_ms < 30_000
+    rests_ms = []
+    for _ in range(8):
+        task = await queue.lease_one()
+        await queue.settle(task, Outcome.RETURNED, failure=Failure("SITE_SESSION_EXPIRED", "sign in"))
+        due_ms = await queue.database.read(lanes.next_release_ms)
+        assert due_ms is not None
+        rests_ms.append(due_ms - await queue.database.read(database_now_ms))
+        await queue.release()
+    assert 2_000 < rests_ms[0] < 7_000
+    assert 14_000 < rests_ms[-1] < 26_000
+    assert len(set(rests_ms[3:])) > 1, "all tasks of a user would come back at the same moment"
 
 
 async def test_a_task_that_its_worker_stopped_unasked_rests_before_it_is_leased_again(queue: QueueCase) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from wherry_queue.jobs import Chunk, CopyForgotten, NewJob
+from wherry_queue.jobs import Chunk, CopyForgotten, NewJob, TooMuchStaged
 from wherry_queue.models import Job, StagedChunk, StagedCopy, Task
 from wherry_queue.states import JobState, TaskKind
 from wherry_queue.store import reading, staging
@@ -15,6 +15,7 @@ from wherry_queue.store.staging import Roots
 from wherry_testing.queue_cases import QueueCase, copy_job
 
 ROOTS = Roots(b"/from", b"/to")
+MOST = 1 << 20
 
 
 def a_copy(**changes: Any) -> NewJob:
@@ -29,10 +30,10 @@ async def count(queue: QueueCase, table: Any) -> int:
 
 async def staged(queue: QueueCase, *sizes: int) -> int:
     """Stages a copy, a transaction for each of its chunks."""
-    copy_id = await queue.database.write(staging.begin)
+    copy_id = await queue.database.write(staging.begin, "users/a")
     for number, size in enumerate(sizes):
         chunk = Chunk(b"chunk %d" % number, size, size * 10)
-        await queue.database.write(staging.add, copy_id, [chunk])
+        await queue.database.write(staging.add, copy_id, [chunk], MOST)
     return copy_id
 
 
@@ -95,9 +96,34 @@ async def test_an_unfinished_copy_is_forgotten_and_a_later_word_of_it_is_refused
     assert await queue.database.write(staging.sweep_staged, 3_600_000) == 1
     assert await count(queue, StagedChunk) == 1
     with pytest.raises(CopyForgotten):
-        await queue.database.write(staging.add, old, [Chunk(b"late", 1, 1)])
+        await queue.database.write(staging.add, old, [Chunk(b"late", 1, 1)], MOST)
     with pytest.raises(CopyForgotten):
         await queue.database.write(staging.complete, old, a_copy(), ROOTS)
     assert await count(queue, Job) == 0
     await queue.database.write(staging.complete, new, a_copy(), ROOTS)
     assert await queue.database.write(staging.sweep_staged, -10_000) == 0
+
+
+@pytest.mark.row("J10", missing="include and exclude filters")
+async def test_a_late_word_of_a_forgotten_copy_is_not_taken_for_one_of_the_next(queue: QueueCase) -> None:
+    old = await staged(queue, 1)
+    await queue.database.write(staging.forget, old)
+    assert await staged(queue, 1) != old
+    with pytest.raises(CopyForgotten):
+        await queue.database.write(staging.add, old, [Chunk(b"late", 1, 1)], MOST)
+
+
+@pytest.mark.row("J10", missing="include and exclude filters")
+async def test_what_one_person_sends_at_once_has_a_bound_and_others_are_not_touched_by_it(queue: QueueCase) -> None:
+    first, second = [await queue.database.write(staging.begin, "users/a") for _ in range(2)]
+    other = await queue.database.write(staging.begin, "users/b")
+    most = 100
+    await queue.database.write(staging.add, first, [Chunk(b"x" * 60, 1, 1)], most)
+    await queue.database.write(staging.add, second, [Chunk(b"x" * 40, 1, 1)], most)
+    for copy_id in (first, second):
+        with pytest.raises(TooMuchStaged, match="100 bytes"):
+            await queue.database.write(staging.add, copy_id, [Chunk(b"x", 1, 1)], most)
+    await queue.database.write(staging.add, other, [Chunk(b"x" * 100, 1, 1)], most)
+    assert await count(queue, StagedChunk) == 3
+    await queue.database.write(staging.complete, first, a_copy(), ROOTS)
+    await queue.database.write(staging.add, second, [Chunk(b"x" * 60, 1, 1)], most)

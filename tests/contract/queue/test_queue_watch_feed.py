@@ -192,7 +192,7 @@ async def test_nobody_is_sent_back_to_what_was_before_their_own_first_look(
         await other.says(lambda told: told.progress.tasks_running == 1)
         await queue.database.write(control.cancel, "users/a", uid)  # which the feed has not heard of yet
         (view,) = await queue.database.read(watching.jobs, "users/a", [job_id], Circumstances())
-        read_alone = JobShowing().message(view, brief=True)
+        read_alone = JobShowing().message(view)
         assert read_alone.state == pb.JOB_STATE_CANCELLING
         replica.feed.begins_with(watcher, job_id, read_alone)
         replica.feed.caught_up(watcher)
@@ -268,7 +268,10 @@ async def test_the_place_in_line_is_told_as_it_changes(
 @pytest.mark.row("J5", missing="ETA")
 async def test_many_jobs_are_shown_in_brief_and_one_is_shown_whole(queue: QueueCase, replica: WatchedReplica) -> None:
     asked = pb.Job(copy=pb.CopyOperation(items=[pb.CopyItem() for _ in range(12)]))
-    long = await queue.submit(copy_job(specification=asked.SerializeToString(), item_count=12, tasks=[chunk_task()]))
+    whole = asked.SerializeToString()
+    del asked.copy.items[10:]
+    brief = asked.SerializeToString()
+    long = await queue.submit(copy_job(specification=whole, summary=brief, item_count=12, tasks=[chunk_task()]))
     everything, one = replica.watch(), replica.watch_job(long[1])
     await begun(everything, one)
     for _ in range(2):

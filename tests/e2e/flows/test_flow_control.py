@@ -106,6 +106,8 @@ class Paused:
 
     Attributes:
         asked: how many files had arrived when the pause was asked for.
+        lost: the job as it stood in the answer that nobody got; `error` is what the caller saw.
+        answer: the job in the answer to the second request, at the other replica.
         paused: the job when nothing of it ran any more.
         arrived: the files that had arrived then.
         later: the same when the worker had done another job in the meantime.
@@ -115,6 +117,8 @@ class Paused:
 
     folders: Folders
     asked: int
+    lost: pb.Job
+    error: grpc.StatusCode
     answer: pb.Job
     paused: pb.Job
     arrived: dict[str, tuple[int, int]]
@@ -138,7 +142,10 @@ def paused(
         job = first.create(copy_between(folders))
         under_way(first, job.name, lambda: folders.arrived() >= 3)
         asked = folders.arrived()
-        answer = first.pause(job.name)
+        lost = flow.relay("gateway", "queue", 0).cut("PauseJob")
+        with pytest.raises(grpc.RpcError) as error:
+            first.pause(job.name)
+        answer = second.pause(job.name)
         until(lambda: first.get(job.name).progress.tasks_running == 0, "nothing of it runs")
         now = first.get(job.name)
         arrived = _identities(folders.destination / "data")
@@ -152,14 +159,33 @@ def paused(
         resumed = second.resume(job.name)
         ended = second.ended(job.name)
     (chunk,) = [row for row in flow.task_rows(job.name) if row["kind"] == COPY_FILES]
-    attempts = flow.attempts(chunk["id"])
-    return Paused(folders, asked, answer, now, arrived, later, temporaries, resumed, ended, attempts, chunk)
+    return Paused(
+        folders,
+        asked,
+        pb.Job.FromString(lost.answer),
+        error.value.code(),
+        answer,
+        now,
+        arrived,
+        later,
+        temporaries,
+        resumed,
+        ended,
+        flow.attempts(chunk["id"]),
+        chunk,
+    )
 
 
 def test_a_pause_finishes_the_moving_file_and_starts_no_other(paused: Paused) -> None:
     assert paused.asked <= len(paused.arrived) <= paused.asked + 2 < MANY
     assert paused.temporaries == []
     assert paused.paused.progress.files_done == len(paused.arrived)
+
+
+def test_pausing_again_after_the_answer_was_lost_is_harmless(paused: Paused) -> None:
+    assert paused.error is grpc.StatusCode.UNAVAILABLE
+    assert paused.lost.state == paused.answer.state == pb.JOB_STATE_PAUSED
+    assert len(paused.attempts) == 2  # one before the pause, one after it
 
 
 def test_a_paused_job_says_so_and_stays_as_it_is(paused: Paused) -> None:
@@ -196,6 +222,7 @@ class Retried:
         arrived: what had arrived then.
         lost: the job as the lost answer has it.
         again: why the second request was refused.
+        late: why a third one was, when all of it was done.
         job: at its second end.
     """
 
@@ -204,6 +231,7 @@ class Retried:
     arrived: dict[str, tuple[int, int]]
     lost: pb.Job
     again: str
+    late: str
     job: pb.Job
     before: Sequence[dict[str, Any]]
     after: Sequence[dict[str, Any]]
@@ -233,8 +261,10 @@ def retried(
         second.retry(failed.name)
     with flow.worker(at=1):
         ended = first.ended(failed.name)
-    lost = pb.Job.FromString(cut.answer)
-    return Retried(folders, failed, arrived, lost, _reason(again.value), ended, before, flow.task_rows(failed.name))
+    with pytest.raises(grpc.RpcError) as late:
+        second.retry(failed.name)
+    lost, reasons = pb.Job.FromString(cut.answer), (_reason(again.value), _reason(late.value))
+    return Retried(folders, failed, arrived, lost, *reasons, ended, before, flow.task_rows(failed.name))
 
 
 def test_a_job_with_unreadable_files_is_partially_failed(retried: Retried) -> None:
@@ -244,7 +274,7 @@ def test_a_job_with_unreadable_files_is_partially_failed(retried: Retried) -> No
 
 def test_retrying_again_after_the_answer_was_lost_opens_nothing_twice(retried: Retried) -> None:
     assert retried.lost.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
-    assert retried.again == "JOB_NOT_ENDED"
+    assert (retried.again, retried.late) == ("JOB_NOT_ENDED", "NOTHING_TO_RETRY")
     assert [row["id"] for row in retried.after] == [row["id"] for row in retried.before]
 
 
@@ -261,3 +291,31 @@ def test_a_job_that_nobody_works_on_is_cancelled_at_once_from_the_other_replica(
     job = first.create(copy_of(synthetic("0x0x1"), synthetic("0x0x1")))
     assert second.cancel(job.name).state == pb.JOB_STATE_CANCELLED
     assert in_state(first, job.name, pb.JOB_STATE_CANCELLED).progress.tasks_open == 0
+
+
+@pytest.mark.parametrize(
+    ("act", "state"),
+    [
+        pytest.param("pause", pb.JOB_STATE_PAUSED, id="pause"),
+        pytest.param("resume", pb.JOB_STATE_QUEUED, id="resume"),
+        pytest.param("cancel", pb.JOB_STATE_CANCELLED, id="cancel"),
+    ],
+)
+def test_what_was_said_and_not_answered_is_said_again_at_the_other_replica_to_the_same_effect(
+    flow: FlowDeployment,
+    first: ReplicaCaller,
+    second: ReplicaCaller,
+    synthetic: Callable[[str], str],
+    act: str,
+    state: pb.JobState.ValueType,
+) -> None:
+    job = first.create(copy_of(synthetic("0x0x1"), synthetic("0x0x1")))
+    if act == "resume":
+        first.pause(job.name)
+    cut = flow.relay("gateway", "queue", 0).cut(f"{act.capitalize()}Job")
+    with pytest.raises(grpc.RpcError):
+        getattr(first, act)(job.name)
+    cut.wait()
+    again = getattr(second, act)(job.name)
+    assert pb.Job.FromString(cut.answer).state == again.state == first.get(job.name).state == state
+    first.cancel(job.name)

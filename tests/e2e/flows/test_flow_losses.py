@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import grpc
 import pytest
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_queue.states import TaskState
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.row("D2")
 
 MANY = 14
 STALL_S = 8
+UNRESOLVED = "SITES_UNAVAILABLE"
 _SLOWLY = ["--task-ms", "6000", "--spread", "fixed"]
 """Longer than a lease without renewal."""
 TREE, TREE_FILES = "0x0x300", 300
@@ -188,10 +189,32 @@ def test_what_has_not_begun_waits_for_the_site_service_and_counts_no_attempt(
 
 
 def _created(caller: ReplicaCaller, synthetic: Callable[[str], str]) -> pb.Job | None:
-    try:
-        return caller.create(copy_of(synthetic("0x0x5"), synthetic("0x0x0")))
-    except grpc.RpcError:
-        return None
+    job = caller.create(copy_of(synthetic("0x0x5"), synthetic("0x0x0")))
+    if job.waiting_reason.reason != UNRESOLVED:
+        return job
+    caller.cancel(job.name)
+    return None
+
+
+@pytest.mark.row("J3")
+def test_a_job_that_comes_in_without_the_site_service_is_accepted_and_done_when_that_is_back(
+    flow: FlowDeployment, first: ReplicaCaller, second: ReplicaCaller, fresh_folders: Callable[[], Folders]
+) -> None:
+    folders, request_id = fresh_folders(), str(uuid.uuid4())
+    write_many(folders.source, 2)
+    folders.source_site.own("alice")
+    job = copy_between(folders)
+    assert not job.copy.items[0].source.path.startswith("/"), "where it begins only the site service knows"
+    flow.kill_both("site")
+    with flow.worker(at=1):
+        accepted = first.create(job, request_id)
+        assert (accepted.state, accepted.waiting_reason.reason) == (pb.JOB_STATE_QUEUED, UNRESOLVED)
+        assert second.create(job, request_id).name == accepted.name
+        flow.start_both("site")
+        ended = second.ended(accepted.name)
+    assert ended.state == pb.JOB_STATE_SUCCEEDED
+    assert same_trees(folders.source, folders.destination / "data")
+    assert {row["attempt_count"] for row in flow.task_rows(accepted.name)} == {1}
 
 
 # --- an engine that stands still

@@ -1,4 +1,4 @@
-"""Flow 6: a sign-in at a site ends while a worker at one replica copies, and is renewed."""
+"""Flow 6: a sign-in at a site ends while a worker at one replica copies, and is renewed; what is kept warm for it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.row("W4"), pytest.mark.row("B4")]
 
 MANY = 14
 PARKED_WITHIN_S = 10.0
+WIPED_WITHIN_S = 5.0
 WAITING = pb.JOB_STATE_WAITING_FOR_SIGN_IN
 _Sites = tuple[RealSite, RealSite]
 
@@ -199,3 +200,31 @@ def test_nothing_starts_under_a_session_that_ends_too_soon(
     assert ended.state == pb.JOB_STATE_SUCCEEDED
     assert {row["tries"] for row in flow.task_rows(job.name)} == {0}
     assert same_trees(folders.source, folders.destination / "data")
+
+
+# --- what is kept warm
+
+
+@pytest.mark.row("S5", missing="a VO, a lifetime cut short in the browser")
+@pytest.mark.parametrize("replica", [0, 1])
+def test_a_sign_out_at_a_site_ends_warm_engines_that_do_nothing_at_whichever_replica_their_worker_is(
+    flow: FlowDeployment,
+    alice: Person,
+    first: ReplicaCaller,
+    two_sites: _Sites,
+    fresh_folders: Callable[[], Folders],
+    replica: int,
+) -> None:
+    folders = fresh_folders()
+    write_many(folders.source, 1)
+    folders.source_site.own("alice")
+    with flow.worker(at=replica) as worker, alice.wherry.client() as client:
+        assert first.ended(first.create(copy_between(folders)).name).state == pb.JOB_STATE_SUCCEEDED
+        assert worker.children()
+        assert flow.worker_keys()
+        client.site_sessions.sign_out("site-b")
+        try:
+            until(lambda: not worker.children(), "the warm engines are gone", WIPED_WITHIN_S)
+            until(lambda: not flow.worker_keys(), "their credentials are wiped", WIPED_WITHIN_S)
+        finally:
+            flow.sign_in_at(alice, two_sites[1], "bob")

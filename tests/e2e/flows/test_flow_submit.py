@@ -106,7 +106,7 @@ def test_an_accepted_job_outlives_the_killing_of_the_replica_that_accepted_it(
     assert (ended.state, ended.progress.files_done) == (pb.JOB_STATE_SUCCEEDED, 100)
 
 
-@pytest.mark.row("W1", missing="a drain of each kind under load")
+@pytest.mark.row("W1")
 def test_a_worker_at_the_other_replica_takes_up_each_job_at_once(
     flow: FlowDeployment, after_a_kill: pb.Job, first: ReplicaCaller, second: ReplicaCaller
 ) -> None:

@@ -148,6 +148,6 @@ def test_directories_are_removed_deepest_first(removed: list[dict[str, Any]]) ->
     assert depths == [2] * 9 + [1] * 3 + [0]
 
 
-@pytest.mark.row("W1", missing="a drain of each kind under load")
+@pytest.mark.row("W1")
 def test_workers_at_both_replicas_have_a_part_in_one_job(removed: list[dict[str, Any]]) -> None:
     assert len({row["worker"] for row in removed}) == 2

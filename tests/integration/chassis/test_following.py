@@ -165,7 +165,7 @@ async def test_known_keys_serve_while_the_user_service_is_away_and_it_is_not_ask
         await verifier.verify(maker.token())
     rotations = 0
 
-    def rotate() -> None:
+    def rotate(_: grpc.aio.Channel) -> None:
         nonlocal rotations
         rotations += 1
 

@@ -203,9 +203,25 @@ async def test_rotating_goes_round_the_replicas_and_makes_one_channel_for_each(o
     seen = []
     for _ in range(6):
         seen.append(channels.get())
-        channels.rotate()
+        channels.rotate(seen[-1])
     assert len({id(channel) for channel in seen}) == 2
     assert seen[0] is seen[2] is seen[4]
+    await channels.close()
+
+
+async def test_calls_that_fail_together_on_one_replica_go_on_to_the_next_and_not_round_to_it_again(
+    own_pki: TestPki,
+) -> None:
+    channels = ServiceChannels(["127.0.0.1:1", "127.0.0.1:2"], own_pki.material("client"))
+    dead = channels.get()
+    for _ in range(2):
+        channels.rotate(dead)
+    other = channels.get()
+    assert other is not dead
+    channels.rotate(dead)  # a call that took longer to fail
+    assert channels.get() is other
+    channels.rotate(other)
+    assert channels.get() is dead
     await channels.close()
 
 

@@ -63,8 +63,8 @@ def queue_something(deployment: RunningDeployment, user: str) -> None:
     file = database_url(deployment.buildout.service.queue).removeprefix("sqlite:///")
     with sqlite3.connect(file, timeout=30) as database:
         database.execute(
-            "insert into queue_user (name, vtime, weight, active_interactive, active_bulk, inflight)"
-            " values (?, 0, 1, 0, 0, 0)",
+            "insert into queue_user (name, vtime, weight, active_interactive, active_bulk, inflight, leaving)"
+            " values (?, 0, 1, 0, 0, 0, false)",
             (user,),
         )
     database.close()

@@ -210,7 +210,7 @@ async def test_an_error_before_the_first_message_is_an_error_like_any(bench: _Be
     assert answer.http_status == {"grpc": 0, "grpc-web": 200}.get(way, 503)
 
 
-@pytest.mark.row("J7", missing="cancelling a job")
+@pytest.mark.row("J7")
 @pytest.mark.parametrize("way", [_NDJSON, _EVENTS, "grpc", "grpc-web"])
 async def test_a_caller_who_leaves_ends_the_handler(bench: _Bench, way: str) -> None:
     headers = bench.edge.bearer()

@@ -336,3 +336,31 @@ async def test_everything_that_operators_do_is_written_down_with_their_certifica
         (subject,) = queue.pki.roles["operator"]
         assert {entry.actor for entry in entries} == {subject}
         assert entries[3].details == "Too much."
+
+
+@pytest.mark.row("A1")
+async def test_no_two_workers_with_different_certificates_have_one_name(
+    replicas: tuple[QueueServiceUnderTest, QueueServiceUnderTest],
+) -> None:
+    first, second = replicas
+    async with first.admin() as admin:
+        async with first.worker("w1", bulk=1):
+            known = await worker_listed(admin, "w1")
+            assert known.certificate_subject.endswith("worker")
+            assert len(known.certificate_thumbprint) == 64
+            async with first.worker("w1", bulk=1), second.worker("w1", bulk=1):
+                pass  # its own, as after a restart
+            first.pki.issue("worker")
+            for replica in replicas:
+                with refused("ALREADY_EXISTS", "WORKER_NAME_TAKEN"):
+                    async with replica.worker("w1"):
+                        pass
+                async with replica.worker("w2"):
+                    pass
+
+        async def gone() -> bool:
+            return not (await admin.ListWorkers(pb.ListWorkersRequest())).workers
+
+        await until(gone)
+        async with second.worker("w1", bulk=1):
+            assert (await worker_listed(admin, "w1")).certificate_thumbprint != known.certificate_thumbprint

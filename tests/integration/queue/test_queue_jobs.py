@@ -118,7 +118,7 @@ async def test_an_unfit_filter_is_named(
 # --- holding and changing ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.row("J7", missing="retry; cancel and pause of a running copy on real servers")
+@pytest.mark.row("J7")
 @pytest.mark.row("D4")
 async def test_a_paused_job_stops_and_goes_on_where_it_was(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
@@ -138,7 +138,7 @@ async def test_a_paused_job_stops_and_goes_on_where_it_was(queue: QueueServiceUn
     assert (await jobs.ResumeJob(pb.ResumeJobRequest(name=job.name), metadata=me)).name == job.name
 
 
-@pytest.mark.row("J7", missing="cancel and pause of a running copy on real servers")
+@pytest.mark.row("J7")
 @pytest.mark.row("D4")
 async def test_a_retry_does_what_failed_and_nothing_else(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()

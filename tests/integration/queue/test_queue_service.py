@@ -24,6 +24,7 @@ from wherry_testing.queue_service import (
     running_queue_service,
 )
 from wherry_testing.refusals import reason_of
+from wherry_testing.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -186,7 +187,7 @@ async def test_bulk_work_never_takes_the_places_kept_for_listings(queue: QueueSe
         stream.cancel()
 
 
-@pytest.mark.row("W1", missing="drain of a worker by an operator, rolling in a new version")
+@pytest.mark.row("W1")
 async def test_work_spreads_over_workers_by_the_places_they_have(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs, queue.worker("w1", bulk=1) as one, queue.worker("w2", bulk=1) as two:
         for _ in range(2):
@@ -195,7 +196,7 @@ async def test_work_spreads_over_workers_by_the_places_they_have(queue: QueueSer
         assert first.lease != second.lease
 
 
-@pytest.mark.row("J7", missing="pause, resume, retry; cancel of a running copy on real servers")
+@pytest.mark.row("J7")
 async def test_cancelling_a_job_reaches_the_worker_that_runs_it(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs, queue.worker(bulk=1) as worker:
         job = await jobs.CreateJob(copy_request(), metadata=queue.as_user())
@@ -225,6 +226,44 @@ async def test_a_word_that_is_refused_takes_no_lease_from_anybody(queue: QueueSe
         await jobs.CancelJob(job_service_pb2.CancelJobRequest(name=job.name), metadata=queue.as_user())
         await worker.until(lambda: worker.cancelled)  # it has the lease still, here too
         assert worker.cancelled[0].lease == lease.lease
+
+
+@pytest.mark.row("W4")
+async def test_all_workers_are_told_of_sessions_that_have_ended_also_those_with_nothing_to_do(
+    queue: QueueServiceUnderTest,
+) -> None:
+    async with queue.worker("w1") as one, queue.worker("w2") as two:
+        queue.sites.sign_out("users/nobody", "sites/a")
+        queue.sites.sign_out("users/a", "sites/b", expired=True)
+        ended = [("users/nobody", "sites/a"), ("users/a", "sites/b")]
+        for worker in (one, two):
+            await worker.until(lambda worker=worker: len(worker.ended_sessions) == 2)
+            assert [(session.user, session.site) for session in worker.ended_sessions] == ended
+
+
+@pytest.mark.row("W4")
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_job_waits_for_a_sign_in_where_the_site_service_says_so_and_not_for_a_workers_word_alone(
+    queue: QueueServiceUnderTest, ended: bool
+) -> None:
+    async with queue.jobs() as jobs, queue.worker(bulk=2) as worker:
+        made = [await jobs.CreateJob(copy_request(), metadata=queue.as_user()) for _ in range(2)]
+        leases = {lease.lease.task.rpartition("/tasks/")[0]: lease for lease in [await worker.lease() for _ in made]}
+        asked = queue.sites.asked
+        if ended:
+            queue.sites.signed_out.add(("users/a", "sites/a"))  # nobody is told but who asks
+        expired = entry_pb2.Failure(reason="SITE_SESSION_EXPIRED", message="signed out")
+        returned = lease_service_pb2.OUTCOME_RETURNED
+        await worker.settle(leases[made[0].name], returned, failure=expired, sign_in_site="sites/a")
+        await until(lambda: queue.sites.asked > asked and bool(worker.cancelled) is ended, 2)
+        found = await jobs.GetJob(job_service_pb2.GetJobRequest(name=made[0].name), metadata=queue.as_user())
+        assert (found.state == job_service_pb2.JOB_STATE_WAITING_FOR_SIGN_IN) is ended
+        if ended:
+            assert {stop.reason for stop in worker.cancelled} == {"SIGN_IN_REQUIRED"}
+            assert all(stop.lease == leases[made[1].name].lease for stop in worker.cancelled)
+        else:
+            await worker.settle(leases[made[1].name])
+            assert worker.cancelled == []
 
 
 @pytest.mark.row("D2")

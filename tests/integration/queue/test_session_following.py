@@ -19,8 +19,8 @@ from wherry_chassis.server import Service, running
 from wherry_chassis.sql import Database
 from wherry_chassis.tls import ServiceChannels
 from wherry_fakes.site_directory import FakeSiteDirectory
-from wherry_queue.session_follower import follow_sessions
-from wherry_queue.sign_ins import ChangeKind, SessionChange, SignInNews
+from wherry_queue.session_follower import SessionFollower
+from wherry_queue.sign_ins import ChangeKind, Pair, SessionChange, SignInNews
 from wherry_testing.access_tokens import TokenMaker
 from wherry_testing.pki import TestPki
 from wherry_testing.waiting import until
@@ -80,10 +80,17 @@ async def serving(
 
 @contextlib.asynccontextmanager
 async def following(
-    address: str, pki: TestPki, database: Database, store: Kept, news: list[SignInNews]
+    address: str,
+    pki: TestPki,
+    database: Database,
+    store: Kept,
+    news: list[SignInNews],
+    ended: list[Pair] | None = None,
 ) -> AsyncIterator[None]:
+    """A replica's following; `ended` gets what it would tell its workers."""
     channels = ServiceChannels([address], pki.material("queue"))
-    task = asyncio.create_task(follow_sessions(channels, database, store, news.append))
+    told: list[Pair] = [] if ended is None else ended
+    task = asyncio.create_task(SessionFollower(channels, database, store, news.append, told.extend).run())
     try:
         yield
     finally:
@@ -136,6 +143,57 @@ async def test_of_several_replicas_one_takes_each_change_in(pki: TestPki, tmp_pa
 
 
 @W4
+async def test_every_replica_tells_its_workers_of_what_has_ended_whoever_takes_it_in(
+    pki: TestPki, tmp_path: Path, database: Database
+) -> None:
+    directory, store = FakeSiteDirectory(), Kept()
+    told: list[list[Pair]] = [[], [], []]
+    async with contextlib.AsyncExitStack() as stack:
+        address = await stack.enter_async_context(serving(directory, pki, tmp_path))
+        for each in told:
+            await stack.enter_async_context(following(address, pki, database, store, [], each))
+        await until(lambda: len(directory.watched) == 3)
+        directory.sign_in(ALICE, "sites/a")
+        directory.sign_out(ALICE, "sites/a")
+        directory.sign_out(BOB, "sites/b", expired=True)
+        directory.sign_in(BOB, "sites/b")
+        both = [(ALICE, "sites/a"), (BOB, "sites/b")]
+        await until(lambda: told == [both] * 3)
+    assert len(store.changes) == 4, "taken in once"
+
+
+@W4
+async def test_a_replica_that_was_cut_off_hears_of_what_others_have_taken_in_meanwhile(
+    pki: TestPki, tmp_path: Path, database: Database
+) -> None:
+    directory, store, told = FakeSiteDirectory(), Kept(), list[Pair]()
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(directory, pki, tmp_path) as address:
+            directory.sign_out(ALICE, "sites/a")
+            await stack.enter_async_context(following(address, pki, database, store, [], told))
+            await until(lambda: told == [(ALICE, "sites/a")])
+        directory.sign_out(BOB, "sites/b")
+        store.reached = 2  # the other replica, which was not cut off
+        async with serving(directory, pki, tmp_path, address):
+            await until(lambda: told == [(ALICE, "sites/a"), (BOB, "sites/b")])
+            directory.sign_in(BOB, "sites/b")
+            await until(lambda: store.reached == 3)
+    assert directory.watched[-1] == 1
+    assert store.said == [(ALICE, "sites/a", ChangeKind.SIGNED_OUT), (BOB, "sites/b", ChangeKind.SIGNED_IN)]
+
+
+@W4
+async def test_workers_are_told_of_what_has_ended_also_while_the_database_is_away(
+    pki: TestPki, tmp_path: Path, database: Database
+) -> None:
+    directory, store, told = FakeSiteDirectory(), Kept(), list[Pair]()
+    directory.sign_out(ALICE, "sites/a")
+    store.away = 1_000
+    async with serving(directory, pki, tmp_path) as address, following(address, pki, database, store, [], told):
+        await until(lambda: told == [(ALICE, "sites/a")])
+
+
+@W4
 async def test_what_the_database_did_not_take_is_asked_for_again(
     pki: TestPki, tmp_path: Path, database: Database
 ) -> None:
@@ -161,6 +219,28 @@ async def test_a_site_service_that_was_restored_from_a_backup_is_followed_from_i
         directory.sign_in(ALICE, "sites/a")
         await until(lambda: store.reached == 2)
     assert [kind for _, _, kind in store.said] == [ChangeKind.SIGNED_OUT, ChangeKind.SIGNED_IN]
+
+
+async def test_a_backup_is_noticed_by_a_replica_that_had_heard_less_than_the_one_that_has_died_since(
+    pki: TestPki, tmp_path: Path, database: Database
+) -> None:
+    directory, store, told = FakeSiteDirectory(), Kept(), list[Pair]()
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(directory, pki, tmp_path) as address:
+            for _ in range(10):
+                directory.sign_in(ALICE, "sites/a")
+            await stack.enter_async_context(following(address, pki, database, store, [], told))
+            await until(lambda: store.reached == 10)
+        store.reached = 500  # another replica was first, and is no more
+        store.changes.clear()
+        directory.changes.clear()
+        directory.sign_out(ALICE, "sites/a")
+        async with serving(directory, pki, tmp_path, address):
+            await until(lambda: store.reached == 1)
+            directory.sign_in(ALICE, "sites/a")
+            await until(lambda: store.reached == 2)
+    assert [kind for _, _, kind in store.said] == [ChangeKind.SIGNED_OUT, ChangeKind.SIGNED_IN]
+    assert told == [(ALICE, "sites/a")]
 
 
 async def test_a_kind_of_change_that_is_not_known_ends_nothing(

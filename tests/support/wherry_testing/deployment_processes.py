@@ -36,13 +36,17 @@ def wait_until(condition: Callable[[], object], what: str, within_s: float = 30.
 
 
 class LoggedProcess:
-    """A process whose standard output and error go to a file, one after the other over restarts."""
+    """A process whose standard output and error go to a file, one after the other over restarts.
+
+    Attributes:
+        environment: what it is given when it is started; what is changed counts from the next start on.
+    """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = log
         self._command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
-        self._environment = environment
+        self.environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._began_at = 0
 
@@ -56,7 +60,7 @@ class LoggedProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,
             )
 

@@ -325,7 +325,7 @@ class EngineConformance:
         left = names_in(rig.destination)
         assert left == [".wherry-job.7-3-1", ".wherry-job.70-1-0", ".wherry-x", "file"]
 
-    @pytest.mark.row("J7", missing="the way from the caller's request; retry")
+    @pytest.mark.row("J7")
     async def test_a_halted_copy_ends_what_moves_and_begins_no_other(self, rig: EngineRig) -> None:
         names = [f"{number:03}" for number in range(400)]
         for name in names:

@@ -55,6 +55,7 @@ class FlowDeployment(RealDeployment):
         self._relays: dict[tuple[str, str, int], AnswerRelay] = {}
         self._stack = contextlib.ExitStack()
         self._count = 0
+        self._paths = [str(_FAKES)]
 
     # --- starting and stopping ---
 
@@ -149,7 +150,7 @@ class FlowDeployment(RealDeployment):
         module = ["wherry_worker", "serve"] if pretending is None else ["wherry_fakes.pretending_worker"]
         command = [sys.executable, "-P", "-m", *module, "--buildout", str(self._file_of(name)), *(pretending or ())]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-        environment |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(_FAKES)}
+        environment |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(self._paths)}
         process = LoggedProcess(name, command, self.logs / f"{name}.log", environment)
         process.start()
         self.workers.append(process)
@@ -182,6 +183,36 @@ class FlowDeployment(RealDeployment):
             self.service(service, replica).start()
         for replica in ended:
             self.service(service, replica).wait_for_event("serving")
+
+    @contextlib.contextmanager
+    def installed(self, version: str) -> Iterator[None]:
+        """Has what is started within the block say that it is of this version.
+
+        The packages' metadata are found in front of those that are installed. The code is the same.
+        """
+        folder = self.folder / "installed" / version
+        for name in (*_SERVICES, "worker"):
+            info = folder / f"wherry_{name}-{version}.dist-info"
+            info.mkdir(parents=True)
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: wherry-{name}\nVersion: {version}\n")
+        self._paths.insert(0, str(folder))
+        for process in self.services.values():
+            process.environment["PYTHONPATH"] = str(folder)
+        try:
+            yield
+        finally:
+            self._paths.remove(str(folder))
+            for process in self.services.values():
+                del process.environment["PYTHONPATH"]
+
+    def worker_keys(self) -> list[Path]:
+        """Returns the files with private keys that workers hold at the moment."""
+        found = []
+        for path in (self.folder / "data" / "worker").rglob("*.pem"):
+            with contextlib.suppress(FileNotFoundError):
+                if b"PRIVATE KEY" in path.read_bytes():
+                    found.append(path)
+        return found
 
     # --- rows of the other services ---
 

@@ -42,6 +42,7 @@ SUBMISSION: dict[str, st.SearchStrategy[Any]] = {
     "kind": st.sampled_from(["walk", "chunks", "chunks", "removal", "removal", "directory", "listing"]),
     "count": st.integers(1, 4),
     "priority": st.sampled_from([0, 5, 9]),
+    "unresolved": st.sampled_from([False, False, False, True]),
 }
 
 

@@ -16,7 +16,9 @@ from hypothesis.stateful import initialize, invariant, rule
 from wherry_chassis.sql import database_now_ms
 from wherry_queue.jobs import JobEnded, JobNotEnded, NewTask, NothingToRetry
 from wherry_queue.models import EntryFailure, Job, Link, Replica, SignIn, Site, User
+from wherry_queue.resolving import Settled
 from wherry_queue.sign_ins import ChangeKind, SessionChange
+from wherry_queue.site_directory import ResolvedSite
 from wherry_queue.states import Hold, JobState, TaskKind, WorkClass, job_state
 from wherry_queue.store import (
     control,
@@ -24,6 +26,7 @@ from wherry_queue.store import (
     leases,
     limits,
     replicas,
+    resolving,
     retention,
     retrying,
     sign_ins,
@@ -69,8 +72,8 @@ class QueueMachine(QueueWorkers):
     # --- owners -----------------------------------------------------------------------------------------------------
 
     @act(3, **SUBMISSION)
-    def submit(self, user: str, link: tuple[str, str], kind: str, count: int, priority: int) -> None:
-        """A user asks for something."""
+    def submit(self, user: str, link: tuple[str, str], kind: str, count: int, priority: int, unresolved: bool) -> None:
+        """A user asks for something; with `unresolved`, of sites that nobody can be asked about."""
         tasks = {
             "chunks": [chunk_task(FILES, LARGE if count == 4 else 10) for _ in range(count)],
             "walk": [NewTask(TaskKind.WALK_COPY, b"/from", b"/to", root=True)],
@@ -79,20 +82,23 @@ class QueueMachine(QueueWorkers):
             "listing": [NewTask(TaskKind.LIST, b"/from")],
         }[kind]
         work_class = WorkClass.INTERACTIVE if kind == "listing" else WorkClass.BULK
+        unresolved = unresolved and work_class is WorkClass.BULK
         now_ms = self.do(database_now_ms)
         # Whoever has no session that the queue knows of is refused before this; a new one it learns of here.
         sessions = {site: self.model.sessions.get((user, site), 0) for site in link}
         sessions = {site: until_ms if until_ms > now_ms else now_ms + HOUR_MS for site, until_ms in sessions.items()}
+        sessions = {} if unresolved else sessions
         job_id, uid = self.do(
             submission.submit,
             copy_job(
                 user, source_site=link[0], destination_site=link[1], operation=kind, tasks=tasks, priority=priority,
-                work_class=work_class, sessions=sessions,
+                work_class=work_class, sessions=sessions, unresolved=unresolved,
             ),
         )  # fmt: skip
         self.model.sessions |= {(user, site): until_ms for site, until_ms in sessions.items()}
         total = sum(task.entry_count for task in tasks)
-        self.model.jobs[job_id] = ModelJob(job_id, uid, user, *link, work_class, priority, total)
+        hold = Hold.SITES_UNKNOWN if unresolved else Hold.NOTHING
+        self.model.jobs[job_id] = ModelJob(job_id, uid, user, *link, work_class, priority, total, hold)
 
     @act(3, pick=st.integers(0, 99), what=st.sampled_from(["pause", "pause", "resume", "cancel", "priority"]))
     def change(self, pick: int, what: str) -> None:
@@ -229,6 +235,25 @@ class QueueMachine(QueueWorkers):
             if until_ms:
                 self.do(self.model.check_released, user, site)
 
+    @act(2, lasts_ms=st.sampled_from([0, HOUR_MS, HOUR_MS]), seen=st.sampled_from([True, True, True, False]))
+    def resolve(self, lasts_ms: int, seen: bool) -> None:
+        """The site service can be asked again about the jobs that came in while it could not; with `seen` unset their
+        owners see none of the sites."""
+        until_ms = (self.do(database_now_ms) + lasts_ms) // 1000 * 1000 if lasts_ms else 0
+        sites = {name: ResolvedSite(name, name, b"/", [], until_ms / 1000) for name in SITES} if seen else {}
+        for waiting in self.do(resolving.unresolved, 0, 1000):
+            job = self.model.jobs[waiting.job_id]
+            assert job.hold & Hold.SITES_UNKNOWN
+            assert self.do(resolving.settle, waiting, sites, self.do(resolving.cursor)) is Settled.DONE
+            if not seen:
+                assert job.job_id not in self.open_jobs()
+                continue
+            job.hold &= ~(Hold.SITES_UNKNOWN | Hold.SIGN_IN)
+            if until_ms:
+                self.model.sessions |= {(job.user, site): until_ms for site in (job.source, job.destination)}
+            else:
+                job.hold |= Hold.SOURCE_SIGN_IN if job.source == job.destination else Hold.SIGN_IN
+
     @act(1, user=st.sampled_from(USERS), site=st.sampled_from(SITES), noticed=st.booleans())
     def run_out(self, user: str, site: str, noticed: bool) -> None:
         """A session ends by the clock; with `noticed` unset the sweep comes later."""
@@ -307,6 +332,7 @@ class QueueMachine(QueueWorkers):
         self.sweep()
         for job_id in self.open_jobs():
             self.let_go(self.model.jobs[job_id])
+        self.resolve(HOUR_MS, seen=True)
         for user, site in itertools.product(USERS, SITES):
             self.sign_in(user, site, 2 * HOUR_MS, told=True)
         for kind, name, _ in list(self.model.limited()):
@@ -317,6 +343,7 @@ class QueueMachine(QueueWorkers):
             again = [job for job in mine if self.try_again(job)]
             for job in again:
                 self.let_go(job)
+            self.resolve(HOUR_MS, seen=True)
             self.work_off()
         for row in self.do(lambda c: c.execute(sa.select(Job.__table__)).all()):
             assert row.work_class == WorkClass.INTERACTIVE or job_state(row) is JobState.SUCCEEDED, f"job {row.id}"

@@ -50,6 +50,7 @@ class TestWorker:
         self.opened = lease_service_pb2.StreamOpened()
         self.cancelled: list[lease_service_pb2.CancelledLease] = []
         self.renewed: list[lease_service_pb2.RenewedLease] = []
+        self.ended_sessions: list[lease_service_pb2.EndedSession] = []
         self.drained = False
         self.ended: grpc.aio.AioRpcError | None = None
         self.closed = False
@@ -164,6 +165,7 @@ class TestWorker:
             self._leases.put_nowait(lease)
         self.cancelled += message.cancelled
         self.renewed += message.renewed
+        self.ended_sessions += message.ended_sessions
         self.drained = self.drained or message.HasField("drain_grace")
 
 

@@ -146,15 +146,19 @@ class QueueWorkers(RuleBasedStateMachine):
         broken=st.sets(st.integers(0, FILES - 1)),
         retryable=st.booleans(),
         signed_out=st.booleans(),
+        ended=st.booleans(),
         keep=st.booleans(),
         stranger=st.sampled_from([False, False, False, False, True]),
         crash=st.booleans(),
     )
     def settle(
         self, pick: int, outcome: Outcome, done: set[int], broken: set[int], retryable: bool, signed_out: bool,
-        keep: bool, stranger: bool, crash: bool,
+        ended: bool, keep: bool, stranger: bool, crash: bool,
     ) -> None:  # fmt: skip
-        """A worker says how it went; with `keep` its word is sent twice, with `crash` what it opens is left closed."""
+        """A worker says how it went; with `keep` its word is sent twice, with `crash` what it opens is left closed.
+
+        With `signed_out` it says that a session has ended; with `ended` the site service says so too.
+        """
         if not self.held and not self.take(pick % 2, 3, WorkClass.BULK):
             return
         holding = self.held[pick % len(self.held)]
@@ -185,9 +189,12 @@ class QueueWorkers(RuleBasedStateMachine):
             sign_in_site=sign_in_site,
         )
         if self.send((word, fresh), crash=crash) and sign_in_site:
-            open_jobs = self.open_jobs()
-            self.do(sign_ins.doubt, [(task.task_id, sign_in_site)])
-            self.model.learn(task.user, sign_in_site, 0, open_jobs)
+            # The word itself changes nothing: the model goes on as it was, until the site service is asked.
+            assert self.do(sign_ins.doubted, [(task.task_id, sign_in_site)]) == [(task.user, sign_in_site)]
+            if ended:
+                open_jobs = self.open_jobs()
+                self.do(sign_ins.learn, task.user, {sign_in_site: 0})
+                self.model.learn(task.user, sign_in_site, 0, open_jobs)
         if keep:
             self.past.append(word)
             self.send((word, fresh), (word, fresh))

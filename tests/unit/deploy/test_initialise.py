@@ -244,7 +244,8 @@ def test_the_template_shows_every_key_there_is() -> None:
 def test_the_templates_comments_show_the_true_defaults(tmp_path: Path) -> None:
     """Uncommented, the file means the same."""
     lines = buildout_text(Choices()).splitlines()
-    optional = ("address", "link_tasks", "username", "password", "ca =", "verify_url", "envoy", '"wherry')
+    limits = ("link_tasks", "site_out_tasks", "site_in_tasks", "user_tasks")
+    optional = ("address", *limits, "username", "password", "ca =", "verify_url", "envoy", '"wherry')
     plain = [
         line.removeprefix("# ") if re.match(r"# [a-z_]+ = ", line) and not line[2:].startswith(optional) else line
         for line in lines

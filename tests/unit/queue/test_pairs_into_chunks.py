@@ -23,7 +23,9 @@ class Cut:
 
     def __init__(self, source: bytes = b"/from", destination: bytes = b"/to", **given: Any) -> None:
         self.chunks: list[list[Pair]] = []
-        self.cutter = PairCutter(source, destination, self._pack, same_site=given.get("same_site", False))
+        self.cutter = PairCutter(
+            source, destination, self._pack, same_site=given.get("same_site", False), most=given.get("most", 1000)
+        )
 
     def _pack(self, files: Sequence[Pair]) -> bytes:
         self.chunks.append(list(files))
@@ -129,3 +131,23 @@ def test_what_is_too_long_or_negative_is_refused() -> None:
 
 def test_more_bytes_than_can_be_counted_are_refused() -> None:
     assert problem_of([(b"a", b"", 1 << 61), (b"b", b"", 1 << 61), (b"c", b"", 1)])[0] == "pairs[2].size_bytes"
+
+
+def test_one_pair_more_than_a_job_may_have_is_refused_and_says_what_to_do() -> None:
+    three: list[Pair] = [(b"a", b"", 1), (b"b", b"", 1), (b"c", b"", 1)]
+    field, problem = problem_of(three, most=2)
+    assert field == "pairs[2]"
+    assert problem.endswith("make several jobs")
+    assert Cut(most=3).of(*three)
+
+
+def test_below_a_root_whose_beginning_is_not_known_names_are_relative() -> None:
+    cut = Cut(b"a", b"")
+    cut.of((b"x/y", b"", 1), (b"z", b"other", 1))
+    assert cut.chunks == [[(b"x/y", b"", 1), (b"z", b"other", 1)]]
+    assert cut.cutter.shown == [(b"a/x/y", b"x/y"), (b"a/z", b"other")]
+    field, problem = problem_of([(b"x", b"/x", 1)], source=b"a", destination=b"")
+    assert field == "pairs[0].destination_path"
+    assert "write that absolutely too" in problem
+    assert problem_of([(b"/x", b"", 1)], source=b"a", destination=b"/b")[0] == "pairs[0].source_path"
+    assert problem_of([(b"x", b"", 1)], source=b"a", destination=b"a", same_site=True)[0] == "pairs[0].destination_path"

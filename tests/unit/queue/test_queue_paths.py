@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wherry_chassis.errors import InvalidFields
 from wherry_queue.jobs import copy_tasks, remove_tasks, rename_tasks
-from wherry_queue.paths import absolute, join, within
+from wherry_queue.paths import absolute, as_known, join, within
 
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda b: b"/" not in b and b"\0" not in b and b not in (b".", b".."))
 
@@ -33,6 +33,19 @@ def test_what_depends_on_links_or_ends_a_string_is_refused(path: bytes) -> None:
     with pytest.raises(InvalidFields) as refused:
         absolute(path, b"/", "job.x.path")
     assert refused.value.field_problems[0].field == "job.x.path"
+    with pytest.raises(InvalidFields):
+        as_known(path, "job.x.path")
+
+
+@pytest.mark.row("D7")
+@given(st.booleans(), st.lists(NAMES, max_size=6), st.sampled_from([b"/", b"/home/u"]))
+def test_a_path_whose_beginning_is_told_later_becomes_what_it_would_have_been(
+    rooted: bool, names: list[bytes], default_path: bytes
+) -> None:
+    path = (b"/" if rooted else b"") + b"/".join(names) + b"/" * bool(names)
+    known = as_known(path, "path")
+    assert known.startswith(b"/") is rooted
+    assert absolute(known, default_path, "path") == absolute(path, default_path, "path")
 
 
 @pytest.mark.row("D7")
@@ -46,6 +59,7 @@ def test_a_path_that_is_absolute_stays_as_it_is(names: list[bytes]) -> None:
 def test_a_joined_path_lies_within_its_directory(directory: bytes, name: bytes) -> None:
     assert within(join(b"/" + directory, name), b"/" + directory)
     assert not within(b"/" + directory + name, b"/" + directory)
+    assert join(b"", name) == name
 
 
 def test_a_directory_is_not_copied_or_moved_into_itself() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import Database
-from wherry_queue.sign_in_checking import Pair, SignInChecker
-from wherry_queue.sign_ins import SignInNews
+from wherry_queue.sign_in_checking import SignInChecker
+from wherry_queue.sign_ins import Pair, SignInNews
 from wherry_queue.site_directory import ResolvedSite, SitesUnavailable
 from wherry_testing.waiting import until
 
@@ -40,7 +40,7 @@ class Waiting:
 
 
 class Sites:
-    """Answers, unless it is away."""
+    """Answers, unless it is away; for `sites/slow` never."""
 
     def __init__(self, waiting: Waiting) -> None:
         self.waiting = waiting
@@ -51,6 +51,8 @@ class Sites:
 
     async def resolve(self, user: str, sites: Sequence[str]) -> dict[str, ResolvedSite]:
         self.asked.append((user, tuple(sites)))
+        if "sites/slow" in sites:
+            await asyncio.Event().wait()
         if self.away:
             self.away -= 1
             raise SitesUnavailable
@@ -71,9 +73,9 @@ class Set:
         self.news: list[SignInNews] = []
         self.database = database
 
-    def checker(self, period_s: float = 3600, retry_s: float = 0.01) -> SignInChecker:
+    def checker(self, period_s: float = 3600, retry_s: float = 0.01, rest_s: float = 0.01) -> SignInChecker:
         return SignInChecker(
-            self.database, self.waiting, self.sites, self.news.append, period_s=period_s, retry_s=retry_s
+            self.database, self.waiting, self.sites, self.news.append, period_s=period_s, retry_s=retry_s, rest_s=rest_s
         )
 
 
@@ -95,7 +97,7 @@ async def running(checker: SignInChecker) -> AsyncIterator[None]:
 
 
 @W4
-async def test_pairs_that_were_just_parked_are_asked_about_at_once(world: Set) -> None:
+async def test_pairs_that_are_in_doubt_are_asked_about_at_once(world: Set) -> None:
     checker = world.checker()
     async with running(checker):
         checker.ask([A, B, ("users/alice", "sites/c")])
@@ -105,6 +107,33 @@ async def test_pairs_that_were_just_parked_are_asked_about_at_once(world: Set) -
         ("users/bob", {"sites/b": 0}),
     ]
     assert world.news == [SignInNews(opened=[7])], "no news where nothing has changed"
+
+
+@W4
+async def test_a_pair_that_is_doubted_again_and_again_is_asked_about_seldom_and_another_at_once(world: Set) -> None:
+    checker = world.checker(rest_s=0.3)
+    began_s = asyncio.get_running_loop().time()
+    async with running(checker):
+        while asyncio.get_running_loop().time() < began_s + 1:
+            checker.ask([A])
+            await asyncio.sleep(0.001)
+        asked = world.sites.asked.count(("users/alice", ("sites/a",)))
+        assert 2 <= asked <= 4
+        checker.ask([A, B])
+        await until(lambda: ("users/bob", {"sites/b": 0}) in world.waiting.learnt)
+        before = len(world.sites.asked)
+        await until(lambda: len(world.sites.asked) == before + 1)
+    assert world.sites.asked[-1] == ("users/alice", ("sites/a",)), "what was doubted after the last answer is asked"
+
+
+@W4
+async def test_doubts_do_not_wait_for_all_that_wait_to_be_asked_about(world: Set) -> None:
+    world.waiting.pairs = [(f"users/u{number}", "sites/slow") for number in range(50)]
+    checker = world.checker(period_s=0.01)
+    async with running(checker):
+        await until(lambda: world.sites.asked)
+        checker.ask([B])
+        await until(lambda: world.waiting.learnt == [("users/bob", {"sites/b": 0})])
 
 
 @W4

@@ -63,6 +63,9 @@ def test_what_must_change_first_is_said_first() -> None:
     assert word(**too_short) == "SESSION_TOO_SHORT"
     banned = everything | {"state": JobState.RUNNING, "hold": Hold.USER_BANNED}
     assert word(**banned) == "SUSPENDED"
+    assert word(**banned | {"hold": Hold.USER_BANNED | Hold.SITES_UNKNOWN}) == "SUSPENDED"
+    assert word(**banned | {"hold": Hold.SITES_UNKNOWN}) == "SITES_UNAVAILABLE"
+    assert word(**waiting | {"hold": Hold.SOURCE_SIGN_IN | Hold.SITES_UNKNOWN}) == "SIGN_IN_REQUIRED"
     limited = banned | {"hold": Hold(0)}
     assert word(**limited) == "LINK_LIMIT"
     assert word(**limited | {"limits": []}) == "NO_WORKER"

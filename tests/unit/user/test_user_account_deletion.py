@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import pytest
 from wherry.user.v1 import user_service_pb2 as pb
 from wherry_chassis.identity import Caller, Peer, UserClaims, set_caller
+from wherry_chassis.pseudonyms import random_pseudonym
 from wherry_fakes.user_ports import FakeClock, Numbered, quick_hasher
 from wherry_fakes.user_store import MemoryUserStore
 from wherry_user.accounts import Account
 from wherry_user.audit import Action, Origin
-from wherry_user.deletion import AccountDeletion, random_pseudonym
+from wherry_user.deletion import AccountDeletion
 from wherry_user.errors import CursorUnknown, FollowerUnclear, PasswordWrong, SignInThrottled, UserNotFound
 from wherry_user.passwords import Argon2Hasher
 from wherry_user.revocations import Follower, Revocation, RevocationFeed, Subject

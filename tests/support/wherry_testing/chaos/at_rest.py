@@ -11,14 +11,35 @@ import zstandard
 from sqlalchemy.engine import Connection
 from wherry.queue.v1 import lease_service_pb2
 from wherry_queue import bitmap
-from wherry_queue.models import Attempt, EntryFailure, Job, Lane, Link, Site, StagedCopy, Task, User
+from wherry_queue.models import (
+    Attempt,
+    Ban,
+    EntryFailure,
+    Job,
+    Lane,
+    Link,
+    Site,
+    StagedChunk,
+    StagedCopy,
+    Task,
+    User,
+)
 from wherry_queue.states import CHUNKS, ENDED, Outcome, TaskState
+from wherry_queue.store.staging import sweep_staged
 from wherry_testing.queue_books import discrepancies
 
 
 def faults(connection: Connection) -> list[str]:
     """Returns in words what is wrong with the books of a queue that has nothing left to do."""
     return [*discrepancies(connection), *_unrest(connection), *_double_work(connection)]
+
+
+def swept(connection: Connection) -> int:
+    """Sweeps what streams of pairs have left that broke off, as is done an hour later; returns how many there were."""
+    count = 0
+    while found := sweep_staged(connection, -1):
+        count += found
+    return count
 
 
 def unfinished(connection: Connection) -> Iterator[str]:
@@ -57,8 +78,11 @@ def _unrest(connection: Connection) -> Iterator[str]:
     leased = sa.or_(Task.replica_id.is_not(None), Task.thumbprint.is_not(None), Task.counted != 0)
     for row_id in connection.execute(sa.select(Task.id).where(leased).limit(20)).scalars():
         yield f"task {row_id} has ended and bears marks of a lease"
-    if staged := connection.execute(sa.select(sa.func.count()).select_from(StagedCopy)).scalar_one():
-        yield f"{staged} staged copies are left"
+    for staged in (StagedCopy, StagedChunk):
+        if left := connection.execute(sa.select(sa.func.count()).select_from(staged)).scalar_one():
+            yield f"{left} rows of {staged.__tablename__} are left"
+    if bans := connection.execute(sa.select(Ban.subject)).scalars().all():
+        yield f"bans are left: {', '.join(bans)}"
 
 
 def _double_work(connection: Connection) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Breaker:
     """Kills, cuts, and supervises what runs as a machine's supervisor would.
 
     Attributes:
-        done: how often what was broken.
+        done: how often what was broken; and how often what was told to end did.
         endings: how often a process ended that nobody had killed, and was started again.
         database_up: not set while PostgreSQL was killed and is not back yet.
     """
@@ -31,6 +31,7 @@ class Breaker:
         self._fault = fault
         self._dice = random.Random(seed)
         self._down: dict[str, float] = {}
+        self._leaving: dict[str, tuple[int, bool]] = {}
         self._database_lost_s = float("-inf")
         self.database_up = asyncio.Event()
         self.database_up.set()
@@ -42,16 +43,40 @@ class Breaker:
         return [*self._centre.services.values(), *self._centre.workers]
 
     async def kill(self, act: Kill) -> None:
-        """Kills one of a kind, if one is up."""
+        """Kills one of a kind, as soon as one is up."""
         if act.victim == "postgres":
             await self._kill_database(act.down_s)
             return
-        up = [one for one in self._processes if one.name.startswith(act.victim) and one.running]
-        if up:
-            victim = up[act.number % len(up)]
-            self._down[victim.name] = time.monotonic() + act.down_s
-            victim.kill()
-            self.done[f"kill {act.victim}"] += 1
+        while not (up := self._up(act.victim)):  # noqa: ASYNC110  # others start it
+            await asyncio.sleep(_LOOK_S)
+        victim = up[act.number % len(up)]
+        self._down[victim.name] = time.monotonic() + act.down_s
+        self._leaving.pop(victim.name, None)
+        victim.kill()
+        self.done[f"kill {act.victim}"] += 1
+
+    def _up(self, kind: str) -> list[LoggedProcess]:
+        return [one for one in self._processes if one.name.startswith(kind) and one.running]
+
+    def may_leave(self, process: LoggedProcess, pid: int) -> None:
+        """Notes that a process may end by itself: it is being told to, and whether it was will be known later."""
+        self._leaving.setdefault(process.name, (pid, False))
+
+    def must_leave(self, process: LoggedProcess, pid: int) -> None:
+        """Notes that a process has to end by itself, unless it is killed before."""
+        if process.pid == pid and process.name in self._leaving:  # else it has been killed, or has ended
+            self._leaving[process.name] = (pid, True)
+
+    def end(self, process: LoggedProcess, pid: int) -> None:
+        """Ends a process as its supervisor would, unless it has been killed meanwhile."""
+        if process.running and process.pid == pid:
+            self._leaving[process.name] = (pid, True)
+            process.terminate()
+
+    def overdue(self) -> list[str]:
+        """Returns the names of those that have to end and have not."""
+        running = {process.name: process.pid for process in self._processes if process.running}
+        return [name for name, (pid, must) in self._leaving.items() if must and running.get(name) == pid]
 
     def cut(self, act: Cut) -> None:
         """Cuts connections to somebody."""
@@ -77,6 +102,10 @@ class Breaker:
 
     def _note_end(self, process: LoggedProcess) -> None:
         status = process.wait()
+        pid, _ = self._leaving.pop(process.name, (0, False))
+        if pid == process.pid and status == 0:
+            self.done[f"left {process.name.partition('-')[0]}"] += 1
+            return
         self.endings[process.name.partition("-")[0]] += 1
         excused = status == _NO_DATABASE and time.monotonic() - self._database_lost_s < 60
         if not excused:

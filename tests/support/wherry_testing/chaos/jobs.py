@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +15,8 @@ from wherry_fakes.synthetic_trees import size_of
 from wherry_testing.bare_deployment import SITES
 from wherry_testing.chaos.plan import JobPlan
 
+_PAIRS = 60
+"""In a message of a stream."""
 ENDED = frozenset({pb.JOB_STATE_CANCELLED, pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_PARTIALLY_FAILED, pb.JOB_STATE_FAILED})
 
 
@@ -38,8 +41,23 @@ class AskedJob:
     cancelled: bool = False
     retries: int = 0
 
+    def pairs(self) -> Iterator[pb.CreateJobFromPairsRequest]:
+        """Yields what asks for `pairs`: a stream, so that it can break in its middle."""
+        plan = self.plan
+        top = f"/{plan.name}"
+        copy = pb.PairsCopy(
+            request_id=self.request_id, source=self._at(top), destination=self._to(top), priority=plan.priority
+        )
+        names = list(plan.paired_names())
+        for first in range(0, len(names), _PAIRS):
+            files = [
+                pb.FilePair(source_path=name.encode(), size_bytes=size_of(f"{top}/{name}"))
+                for name in names[first : first + _PAIRS]
+            ]
+            yield pb.CreateJobFromPairsRequest(copy=None if first else copy, pairs=files)
+
     def request(self) -> pb.CreateJobRequest:
-        """Returns what asks for it."""
+        """Returns what asks for it, for all but `pairs`."""
         plan = self.plan
         job = pb.Job(priority=plan.priority)
         match plan.shape:
@@ -63,8 +81,10 @@ class AskedJob:
         return pb.CreateJobRequest(request_id=self.request_id, job=job)
 
     def _add(self, copy: pb.CopyOperation, path: str) -> None:
-        destination = entry_pb2.Location(site=_site(self.plan.destination), path=f"/to{path}")
-        copy.items.append(pb.CopyItem(source=self._at(path), destination=destination))
+        copy.items.append(pb.CopyItem(source=self._at(path), destination=self._to(path)))
+
+    def _to(self, path: str) -> entry_pb2.Location:
+        return entry_pb2.Location(site=_site(self.plan.destination), path=f"/to{path}")
 
     def _at(self, path: str) -> entry_pb2.Location:
         return entry_pb2.Location(site=_site(self.plan.source), path=path)
@@ -106,7 +126,7 @@ class Expected:
             "bytes_failed": (progress.bytes_failed, sum(self.failing.values())),
             "bytes_done": (progress.bytes_done, progress.bytes_total - sum(self.failing.values())),
         }
-        if plan.shape in ("copy", "copy_files"):
+        if plan.shape in ("copy", "copy_files", "pairs"):
             wanted["bytes_total"] = (progress.bytes_total, sum(map(size_of, plan.copied_files())))
         if plan.shape in ("copy", "remove"):
             wanted["directories_total"] = (progress.directories_total, plan.directory_count)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Shape = Literal["copy", "copy_files", "remove", "remove_files", "make_directory", "rename"]
+Shape = Literal["copy", "copy_files", "pairs", "remove", "remove_files", "make_directory", "rename"]
 Victim = Literal["worker", "queue", "site", "postgres"]
 
 
@@ -64,7 +64,7 @@ class JobPlan:
         number: its place among all, from 0.
         user, source, destination: their places among the users and the sites.
         tree: for `copy` and `remove`.
-        count: of files, for `copy_files` and `remove_files`.
+        count: of files, for `copy_files`, `pairs` and `remove_files`.
     """
 
     number: int
@@ -92,6 +92,8 @@ class JobPlan:
                 return 2 * self.tree.directory_count + chunks
             case "copy_files" | "remove_files":
                 return 2 * self.count
+            case "pairs":
+                return -(-self.count // 100)
             case _:
                 return 1
 
@@ -113,6 +115,12 @@ class JobPlan:
             yield from self.tree.file_paths(self.name)
         elif self.shape == "copy_files":
             yield from (f"/synthetic/{self.name}-{number}" for number in range(self.count))
+        elif self.shape == "pairs":
+            yield from (f"/{self.name}/{name}" for name in self.paired_names())
+
+    def paired_names(self) -> Iterator[str]:
+        """Yields the files of `pairs`, as they are named below the copy's roots."""
+        yield from (f"p{number % 3}/f{number:06}" for number in range(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,37 @@ class Cut:
     all: bool
 
 
-Act = Submit | Control | Look | SignOut | SignIn | SetLimit | Kill | Cut
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """An operator bans somebody or a site, by their place among the users or the sites.
+
+    Attributes:
+        number: its place among the bans, from 0; no two are about the same.
+    """
+
+    number: int
+    kind: Literal["user", "site"]
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiftBan:
+    """A ban that was there before is lifted."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """An operator drains a process. A worker ends then by itself, a replica is ended after `stay_s`; each is started
+    again."""
+
+    party: Literal["worker", "queue"]
+    number: int
+    stay_s: float
+
+
+Act = Submit | Control | Look | SignOut | SignIn | SetLimit | Ban | LiftBan | Drain | Kill | Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +243,8 @@ class Scale:
         kills: how often each kind of process is killed.
         cuts: how often connections are cut.
         looks: how many listings.
+        bans: of users and sites; at most one of each.
+        worker_drains, queue_drains: how often an operator drains one of them.
     """
 
     tasks: int
@@ -215,6 +255,9 @@ class Scale:
     sites: int = 3
     sign_outs: int = 2
     limits: int = 4
+    bans: int = 2
+    worker_drains: int = 2
+    queue_drains: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +275,9 @@ class Plan:
 
 
 _TREES = (Tree(3, 2, 2), Tree(5, 2, 1), Tree(6, 1, 120), Tree(4, 2, 8), Tree(2, 4, 1))
-_SMALL: Sequence[Shape] = ("copy_files", "remove_files", "make_directory", "rename")
+_SMALL: Sequence[Shape] = ("copy_files", "pairs", "remove_files", "make_directory", "rename")
+_COUNTED: dict[Shape, int] = {"copy_files": 40, "pairs": 350, "remove_files": 40}
+"""Shapes with so many files at most."""
 _AHEAD = 0.25
 """Jobs are asked for so far ahead of the work, as a part of all of it: there is always something waiting."""
 _ENDED_SHORT = 0.8
@@ -264,7 +309,21 @@ def make_plan(seed: int, scale: Scale) -> Plan:
     for _ in range(scale.limits):
         ends, at = (dice.randrange(scale.sites), dice.randrange(scale.sites)), moment(0, 0.8)
         steps += [Step(at, SetLimit(*ends, dice.randint(1, 6))), Step(at + length // 10, SetLimit(*ends, None))]
+    for number, ban in enumerate(_bans(dice, scale)):
+        at = moment(0.05, 0.8)
+        steps += [Step(at, ban), Step(at + length // 12, LiftBan(number))]
+    drains: dict[Literal["worker", "queue"], int] = {"worker": scale.worker_drains, "queue": scale.queue_drains}
+    for party, count in drains.items():
+        steps += [Step(moment(), Drain(party, dice.randrange(100), dice.uniform(0.1, 1.5))) for _ in range(count)]
     return Plan(seed, scale, sorted(steps, key=lambda step: step.at))
+
+
+def _bans(dice: random.Random, scale: Scale) -> Iterator[Ban]:
+    """Yields bans, no two of the same subject."""
+    users: list[tuple[Literal["user", "site"], int]] = [("user", place) for place in range(scale.users)]
+    subjects = [*users, *(("site", place) for place in range(scale.sites))]
+    for number, (kind, place) in enumerate(dice.sample(subjects, min(scale.bans, len(subjects)))):
+        yield Ban(number, kind, place)
 
 
 def _submissions(dice: random.Random, scale: Scale) -> Iterator[Step]:
@@ -300,11 +359,11 @@ def _job(dice: random.Random, scale: Scale, number: int, *, small: bool) -> JobP
     user, source, destination = (dice.randrange(most) for most in (scale.users, scale.sites, scale.sites))
     shape: Shape = dice.choice(_SMALL) if small else dice.choices(("copy", "remove"), (4, 1))[0]
     priority = dice.choice((5, 5, 5, dice.randint(0, 9)))
-    if shape not in ("copy", "copy_files"):
+    if shape not in ("copy", "copy_files", "pairs"):
         destination = source
     elif destination == source:
         destination = (source + 1) % scale.sites
     if small:
-        count = dice.randint(1, 40) if shape in ("copy_files", "remove_files") else 0
+        count = dice.randint(1, _COUNTED[shape]) if shape in _COUNTED else 0
         return JobPlan(number, user, shape, source, destination, priority, count=count)
     return JobPlan(number, user, shape, source, destination, priority, dice.choice(_TREES))

@@ -14,7 +14,8 @@ class Result:
         tasks: that were made; each has ended.
         seconds: from the first step until all was at rest.
         resting_s: how long that took after the last step.
-        broken: how often what was broken.
+        broken: how often what was broken, and what operators did.
+        left_behind: streams of pairs that broke off, and of which something was left to be swept.
         faults: in words; empty: all held.
     """
 
@@ -26,6 +27,7 @@ class Result:
     broken: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    left_behind: int = 0
     repeats: int = 0
     reconnects: int = 0
     looks: Counter[str] = field(default_factory=Counter)
@@ -40,6 +42,7 @@ class Result:
             f"broken: {counted(self.broken)}",
             f"jobs: {counted(self.states)}; listings: {counted(self.looks)}",
             f"calls asked again: {self.repeats}; watches opened again: {self.reconnects}",
+            f"streams of pairs that left something to be swept: {self.left_behind}",
             f"processes that ended by themselves: {counted(self.endings)}",
             *(f"FAULT: {fault}" for fault in self.faults),
             f"faults: {len(self.faults) or 'none'}",

@@ -10,13 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from wherry.queue.v1 import (
-    admin_service_pb2,
-    admin_service_pb2_grpc,
-    file_service_pb2,
-    file_service_pb2_grpc,
-    job_service_pb2_grpc,
-)
+from wherry.queue.v1 import file_service_pb2, file_service_pb2_grpc, job_service_pb2_grpc
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
 from wherry_chassis.errors import DatabaseUnavailable
@@ -27,7 +21,22 @@ from wherry_testing.chaos import at_rest, jobs
 from wherry_testing.chaos.asking import CALL_S, Asker, Refused, Unanswered
 from wherry_testing.chaos.breaking import Breaker
 from wherry_testing.chaos.jobs import ENDED, AskedJob
-from wherry_testing.chaos.plan import Control, Cut, Kill, Look, Plan, SetLimit, SignIn, SignOut, Step, Submit
+from wherry_testing.chaos.operating import Operator
+from wherry_testing.chaos.plan import (
+    Ban,
+    Control,
+    Cut,
+    Drain,
+    Kill,
+    LiftBan,
+    Look,
+    Plan,
+    SetLimit,
+    SignIn,
+    SignOut,
+    Step,
+    Submit,
+)
 from wherry_testing.chaos.result import Result, counted
 from wherry_testing.chaos.watching import Watcher
 
@@ -36,6 +45,8 @@ _STANDSTILL_S = 8.0
 """Where nothing has been settled for so long the next step is done all the same: all there is may be held."""
 _SAY_S = 10.0
 _SHOWN_WITHIN_S = 10.0
+_NOT_NOW = frozenset({"SITE_SIGN_IN_REQUIRED", "USER_SUSPENDED", "SITE_SUSPENDED"})
+"""Why a job is refused that will be taken later: they sign in again, and bans are lifted."""
 _FAULTS = 40
 """More of them say nothing new."""
 
@@ -69,7 +80,9 @@ class ChaosRun:
         self._reopened: set[str] = set()
         self._breaker = Breaker(centre, plan.seed, self._fault)
         self._asker = Asker(lambda replica: centre.channel(f"queue-{replica}"), centre.replicas, self._fault)
+        self._operator = Operator(centre, self._asker, self._breaker, self._fault)
         self._engine = sa.create_engine(centre.direct_urls["queue"], poolclass=sa.NullPool)
+        self._unanswered = 0
         self._deeds: dict[asyncio.Task[None], Step] = {}
 
     async def run(self) -> Result:
@@ -101,7 +114,8 @@ class ChaosRun:
         self._look_at_logs()
         self._look_for_deadlocks()
         self.result.seconds = self.result.seconds or time.monotonic() - began_s
-        self.result.broken, self.result.endings = self._breaker.done, self._breaker.endings
+        self.result.broken = self._breaker.done + self._operator.done
+        self.result.endings = self._breaker.endings
         self.result.repeats = self._asker.repeats
         self.result.reconnects = sum(watcher.reconnects for watcher in watchers)
         return self.result
@@ -121,7 +135,7 @@ class ChaosRun:
                 now = self._settled(settled)
                 if now > settled:
                     settled, moved_s = now, time.monotonic()
-                elif self._idle():
+                elif not self._unanswered and self._idle():
                     break
                 if time.monotonic() - said_s > _SAY_S:
                     said_s = time.monotonic()
@@ -148,7 +162,15 @@ class ChaosRun:
             case SignIn(user, site):
                 await self._at_the_sites(lambda: self._centre.sign_in(self._people[user], SITES[site]))
             case SetLimit():
-                await self._set_limit(step.act)
+                await self._operator.set_limit(step.act)
+            case Ban(kind="user", place=place):
+                await self._operator.ban(step.act, self._people[place].name)
+            case Ban(place=place):
+                await self._operator.ban(step.act, f"sites/{SITES[place]}")
+            case LiftBan():
+                await self._operator.lift(step.act)
+            case Drain():
+                await self._operator.drain(step.act)
             case Kill():
                 await self._breaker.kill(step.act)
             case Cut():
@@ -156,15 +178,27 @@ class ChaosRun:
 
     async def _submit(self, job: AskedJob) -> None:
         metadata = self._people[job.plan.user].metadata
-        request = job.request()
+
+        async def ask(stub: Any) -> pb.Job:
+            if job.plan.shape == "pairs":
+                made = stub.CreateJobFromPairs(job.pairs(), metadata=metadata, timeout=CALL_S)
+            else:
+                made = stub.CreateJob(job.request(), metadata=metadata, timeout=CALL_S)
+            answer: pb.Job = await made
+            return answer
+
         while not job.name:
             try:
-                answer = await self._ask(lambda stub: stub.CreateJob(request, metadata=metadata, timeout=CALL_S))
+                self._unanswered += 1
+                try:
+                    answer = await self._ask(ask)
+                finally:
+                    self._unanswered -= 1
             except Refused as refusal:
-                if refusal.reason != "SITE_SIGN_IN_REQUIRED":
+                if refusal.reason not in _NOT_NOW:
                     self._fault(f"job {job.plan.number} was refused: {refusal}")
                     return
-                await asyncio.sleep(0.5)  # they sign in again
+                await asyncio.sleep(0.5)
             else:
                 job.name = answer.name
         job.created.set()
@@ -208,7 +242,7 @@ class ChaosRun:
             try:
                 await self._ask(lambda stub: stub.RetryJob(request, metadata=metadata, timeout=CALL_S))
             except Refused as refusal:
-                if refusal.reason == "SITE_SIGN_IN_REQUIRED":
+                if refusal.reason in _NOT_NOW:
                     await asyncio.sleep(0.5)
                     continue
                 taken = refusal.doubtful and refusal.reason == "JOB_NOT_ENDED"
@@ -260,19 +294,6 @@ class ChaosRun:
             else:
                 return
 
-    async def _set_limit(self, act: SetLimit) -> None:
-        link = admin_service_pb2.LinkSubject(
-            source_site=f"sites/{SITES[act.source]}", destination_site=f"sites/{SITES[act.destination]}"
-        )
-        request = admin_service_pb2.SetLimitRequest(subject=admin_service_pb2.LimitSubject(link=link))
-        if act.tasks is None:
-            request.deployment_default = True
-        else:
-            request.tasks = act.tasks
-        await self._asker.ask(
-            lambda channel: admin_service_pb2_grpc.AdminServiceStub(channel).SetLimit(request, timeout=CALL_S)
-        )
-
     async def _ask(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
         return await self._asker.ask(lambda channel: call(job_service_pb2_grpc.JobServiceStub(channel)))
 
@@ -289,10 +310,12 @@ class ChaosRun:
         self._say("the last step is done; waiting for rest")
         deadline_s = time.monotonic() + self._rest_within_s
         while time.monotonic() < deadline_s:
-            if not self._deeds and self._idle(jobs_only=True):
+            if not self._deeds and self._idle(jobs_only=True) and not self._breaker.overdue():
                 return True
             await asyncio.sleep(0.2)
         self._fault(f"not at rest {self._rest_within_s:.0f} s after the last step")
+        for name in self._breaker.overdue():
+            self._fault(f"{name} was told to end, and has not")
         for step in list(self._deeds.values())[:10]:
             self._fault(f"still under way: {step}")
         with contextlib.suppress(DBAPIError), self._engine.connect() as connection:
@@ -317,6 +340,8 @@ class ChaosRun:
                 yield job, await self._now(job)
 
     async def _look_at_books(self) -> None:
+        with self._engine.begin() as connection:
+            self.result.left_behind = at_rest.swept(connection)
         with self._engine.connect() as connection:
             for fault in at_rest.faults(connection):
                 self._fault(fault)

@@ -44,6 +44,9 @@ def scale_of(tasks: int, *, postgres: bool) -> Scale:
         looks=max(int(6 * times**0.75), 4),
         sign_outs=max(int(2 * times**0.5), 1),
         limits=max(int(3 * times**0.5), 1),
+        bans=max(int(2 * times**0.5), 1),
+        worker_drains=max(int(2 * times**0.5), 1),
+        queue_drains=max(int(times**0.5), 1),
     )
 
 
