@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from wherry_chassis.pseudonyms import DELETED
 from wherry_queue import bitmap
 from wherry_queue.models import EntryFailure, Job, Lane, Link, Replica, Site, Task, User
 from wherry_queue.states import CHUNKS, DIRECTORY_WORK, ENDED, WALKS, Counted, Hold, TaskState, WorkClass
@@ -26,14 +27,38 @@ def discrepancies(connection: Connection) -> list[str]:
     tasks = connection.execute(_TASKS).all()
     lanes = connection.execute(_LANES).all()
     jobs = {job.id: job for job in connection.execute(_JOBS)}
+    swept = _swept(connection, lanes, jobs)
+    whole = {job_id: job for job_id, job in jobs.items() if job_id not in swept}
+    theirs = [task for task in tasks if task.job_id in whole]
     return [*_lanes(tasks, lanes, jobs), *_users(connection, lanes), *_limits(connection, tasks, lanes),
-            *_tasks(connection, tasks), *_jobs(tasks, jobs), *_failures(connection, tasks, jobs)]  # fmt: skip
+            *_tasks(connection, tasks), *_jobs(theirs, whole), *_failures(connection, theirs, whole),
+            *_emptied(lanes, whole)]  # fmt: skip
 
 
 def assert_counters(connection: Connection) -> None:
     """Raises AssertionError that names each counter that is wrong."""
     found = discrepancies(connection)
     assert not found, "\n".join(found)
+
+
+def _swept(connection: Connection, lanes: Any, jobs: dict[int, Any]) -> set[int]:
+    """The ended jobs of which something may have gone: past their retention, or of people who have left.
+
+    Their counters say what there was.
+    """
+    gone = {user.id: user.leaving for user in connection.execute(_USERS) if user.name.startswith(f"users/{DELETED}")}
+    with_lane = {lane.job_id for lane in lanes}
+    return {
+        job.id
+        for job in jobs.values()
+        if job.ended_ms is not None
+        and (job.expired or gone.get(job.user_id, False) or (job.user_id in gone and job.id not in with_lane))
+    }
+
+
+def _emptied(lanes: Any, jobs: dict[int, Any]) -> list[str]:
+    with_lane = {lane.job_id for lane in lanes}
+    return [f"job {job_id} has no lane" for job_id in jobs if job_id not in with_lane]
 
 
 def _differing(name: str, kept: Any, counted: Any) -> list[str]:
@@ -133,7 +158,7 @@ def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[
     left_out: Counter[int] = Counter()
     left_out_bytes: Counter[int] = Counter()
     for row in connection.execute(_FAILURES):
-        if row.task_id in walks and row.entry_index >= 0:
+        if row.job_id in jobs and row.task_id in walks and row.entry_index >= 0:
             left_out[row.job_id] += 1
             left_out_bytes[row.job_id] += row.size_bytes
     by_job: dict[int, list[Any]] = {job_id: [] for job_id in jobs}
