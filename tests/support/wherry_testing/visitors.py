@@ -86,6 +86,8 @@ class Visitor:
         self.visit.open(f"/files?{urlencode(query)}")
         for side in places:
             expect(self.pane(side).get_by_role("grid")).to_have_accessible_name(re.compile(self.folder))
+            # A pane whose folder has not been listed yet takes no files.
+            expect(self.pane(side)).to_contain_text("This folder is empty")
 
     def drag(self, row: Locator, target: Locator) -> None:
         """Drags a row onto something, as a hand does: the browser takes it up after a little way, and it is let go over
