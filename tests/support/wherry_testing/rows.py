@@ -1,21 +1,26 @@
 """The pytest plugin of the acceptance rows.
 
 `@pytest.mark.row("U3")` names the row that a test proves; `--rows U3,S5` runs the tests of those rows, and fails for a
-row without a test and for a test that was skipped, since a skipped test proves nothing. A mark that names no row of
+row without a test and for one that was skipped, since a skipped test proves nothing. A mark that names no row of
 `docs/acceptance.md` is an error in every run. How each test ended is kept in `tests/.results.json`.
+
+Where several processes run tests (pytest-xdist), each says in its reports what its tests claim; the one that gathers
+them keeps the results.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wherry_testing.acceptance_rows import RowClaim, RowsError, claims_of, load_rows, parse_ids
 from wherry_testing.run_results import TestResult, merge_results, results_file
 
 _PLUGIN = "wherry-rows-run"
+_PROPERTY = "wherry-rows"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,19 +40,24 @@ def pytest_configure(config: pytest.Config) -> None:
         asked = None if text is None else parse_ids(text, known)
     except RowsError as error:
         raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(_Run(config.rootpath, known, asked), _PLUGIN)
+    gathers = not hasattr(config, "workerinput")
+    config.pluginmanager.register(_Run(config.rootpath, known, asked, gathers=gathers), _PLUGIN)
 
 
 class _Run:
-    """One run of the tests."""
+    """One run of the tests, or one process's part of it.
 
-    def __init__(self, root: Path, known: dict[str, str], asked: list[str] | None) -> None:
+    Args:
+        gathers: whether results are kept here.
+    """
+
+    def __init__(self, root: Path, known: dict[str, str], asked: list[str] | None, *, gathers: bool) -> None:
         self._root = root
+        self._gathers = gathers
         self._known = known
         self._asked = asked
         self._claims: dict[str, tuple[RowClaim, ...]] = {}
         self._results: dict[str, TestResult] = {}
-        self._errors: dict[str, str] = {}
         self._complaints: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -75,14 +85,23 @@ class _Run:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Iterator[None]:  # a generator, as hook wrappers are
-        """Remembers what sort of exception ended a test; a report keeps only its text."""
-        if call.excinfo is not None:
-            self._errors[f"{item.nodeid} {call.when}"] = call.excinfo.type.__name__
-        return (yield)
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Adds to a report what its test claims, and what sort of exception ended it; it keeps only its text."""
+        report = yield
+        claims = [[claim.row, claim.missing] for claim in self._claims.get(item.nodeid, ())]
+        error = call.excinfo.type.__name__ if call.excinfo is not None else ""
+        report.user_properties.append((_PROPERTY, {"claims": claims, "error": error}))
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keeps how each test ended: the worst of its phases."""
+        if not self._gathers:
+            return
+        # A report has those of the phases before it, too.
+        said: dict[str, Any] = {}
+        for name, value in report.user_properties:
+            if name == _PROPERTY and isinstance(value, dict):
+                said = value
         before = self._results.get(report.nodeid)
         duration_s = round(report.duration + (before.duration_s if before else 0), 4)
         outcome: str = report.outcome
@@ -93,13 +112,12 @@ class _Run:
         elif before is not None and before.outcome == "failed":
             phase, error = before.phase, before.error
         elif outcome != "passed":
-            error = self._errors.get(f"{report.nodeid} {phase}", "")
+            error = said.get("error", "")
         elif phase == "teardown":
             phase = "call"
         finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._results[report.nodeid] = TestResult(
-            outcome, phase, error, finished, duration_s, self._claims.get(report.nodeid, ())
-        )
+        claims = tuple(RowClaim(row, missing) for row, missing in said.get("claims", ()))
+        self._results[report.nodeid] = TestResult(outcome, phase, error, finished, duration_s, claims)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -41,6 +41,28 @@ def test_only_the_tests_of_the_rows_asked_for_run_and_what_they_lack_is_told(tre
     assert "1 passed, 2 deselected" in tree.pytest("--rows=U2").stdout
 
 
+def test_what_several_processes_found_out_is_kept_in_one_place(tree: SmallTree) -> None:
+    tree.write(
+        "tests/test_more.py",
+        """
+        import pytest
+
+        @pytest.mark.row("U3", missing="in salt water")
+        def test_floats(): raise KeyError("stone")
+    """,
+    )
+    tree.pytest("-p", "xdist", "-n", "2", "--dist", "loadfile")
+    results = _results(tree)
+    assert {test.split("::")[1]: result["outcome"] for test, result in results.items()} == {
+        "test_rolls": "passed", "test_rolls_and_stops": "passed", "test_of_no_row": "passed", "test_floats": "failed",
+    }  # fmt: skip
+    failed = results["tests/test_more.py::test_floats"]
+    assert (failed["error"], failed["rows"]) == ("KeyError", [{"row": "U3", "missing": "in salt water"}])
+    assert (
+        "U3: 1 tests (partial; missing: in salt water)" in tree.pytest("-p", "xdist", "-n", "2", "--rows", "U3").stdout
+    )
+
+
 def test_a_row_without_a_test_fails_and_says_which(tree: SmallTree) -> None:
     done = tree.pytest("--rows", "U1,U3")
     assert done.returncode != 0
