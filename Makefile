@@ -16,7 +16,7 @@ setup: ## Installs what is missing: Debian packages, uv, Python packages; builds
 demo: ## Two sites and all services on this machine, and a directory copied between them (DEMO_EXIT=1: ends then)
 	@deploy/setup.sh && $(BIN)/python -P -m wherry_deploy.demonstration
 
-test: ## All tests (ARGS='-k name' and the like go to pytest; ARGS='-n 2 --dist loadfile' does two files at a time)
+test: ## All tests (ARGS='-k name' and the like go to pytest)
 	@deploy/setup.sh --tests && $(BIN)/pytest $(ARGS)
 
 check: ## Style, types, who may import whom, contracts and what they must not break
