@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Tests fork children in a process where gRPC runs: its handlers of forks have ended such a child before its program.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 pytest_plugins = [
     "wherry_testing.rows",
     "wherry_testing.logging_fixtures",

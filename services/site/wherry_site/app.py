@@ -91,7 +91,7 @@ def build(buildout: Buildout, replica: int) -> Service:  # noqa: ARG001  # repli
         now_ms=_now_ms,
         new_id=_new_id,
     )
-    directory = SiteDirectory(store, now_ms=_now_ms)
+    directory = SiteDirectory(store, vault, now_ms=_now_ms)
     deletion = UserDeletion(store, issued, now_ms=_now_ms)
 
     def register(server: grpc.aio.Server) -> None:

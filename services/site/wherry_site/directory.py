@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from wherry_site.names import site_id
-from wherry_site.sessions import SiteSession
+from wherry_site.names import site_id, site_name
+from wherry_site.sessions import SealedSession, SiteSession
 from wherry_site.sites import Site
+from wherry_site.vault import Vault
 
 _ACCOUNT = "{user}"
 """In a default path: the account's name at the site, as in `/data/{user}`."""
@@ -34,27 +35,39 @@ class DirectoryStore(Protocol):
 
     async def resolve(
         self, user: str, site_ids: Sequence[str], now_ms: int
-    ) -> tuple[Mapping[str, Site], Mapping[str, SiteSession]]:
+    ) -> tuple[Mapping[str, Site], Mapping[str, SealedSession]]:
         """Returns the named sites that the user sees, and the user's live sessions, by site id."""
         ...
 
 
 class SiteDirectory:
-    """Resolves sites for a user."""
+    """Resolves sites for a user.
 
-    def __init__(self, store: DirectoryStore, *, now_ms: Callable[[], int]) -> None:
+    Args:
+        store: has sites and sessions.
+        vault: opens the credentials of sessions.
+        now_ms: the clock.
+    """
+
+    def __init__(self, store: DirectoryStore, vault: Vault, *, now_ms: Callable[[], int]) -> None:
         self._store = store
+        self._vault = vault
         self._now_ms = now_ms
 
     async def resolve(self, user: str, names: Sequence[str]) -> Sequence[ResolvedSite]:
         """Returns the sites that the user sees, in the order asked."""
         wanted = list(dict.fromkeys(site_id(name) for name in names))
-        sites, sessions = await self._store.resolve(user, wanted, self._now_ms())
+        sites, sealed = await self._store.resolve(user, wanted, self._now_ms())
+        # A session that no worker can be given is as good as none: a job that was told of it would ask for it for ever.
+        sessions = {site: one.session for site, one in sealed.items() if self._opens(one)}
         return [
             ResolvedSite(sites[one], default_path(sites[one], session := sessions.get(one)), _end(session))
             for one in wanted
             if one in sites
         ]
+
+    def _opens(self, one: SealedSession) -> bool:
+        return self._vault.opens(one.sealed, user=one.session.user, site=site_name(one.session.site_id))
 
 
 def default_path(site: Site, session: SiteSession | None) -> str:

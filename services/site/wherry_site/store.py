@@ -228,13 +228,13 @@ class Store:
 
     async def resolve(
         self, user: str, site_ids: Sequence[str], now_ms: int
-    ) -> tuple[Mapping[str, Site], Mapping[str, SiteSession]]:
+    ) -> tuple[Mapping[str, Site], Mapping[str, SealedSession]]:
         """Returns sites that the user sees and the user's live sessions; see the port."""
 
-        def work(connection: Connection) -> tuple[Mapping[str, Site], Mapping[str, SiteSession]]:
+        def work(connection: Connection) -> tuple[Mapping[str, Site], Mapping[str, SealedSession]]:
             with _orm(connection) as session:
                 sessions = session.scalars(_live(user, now_ms).where(SessionRow.site_id.in_(site_ids)))
-                return _sites(session, user, site_ids), {row.site_id: to_session(row) for row in sessions}
+                return _sites(session, user, site_ids), {row.site_id: to_sealed_session(row) for row in sessions}
 
         return await self._database.read(work)
 

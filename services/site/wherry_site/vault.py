@@ -94,6 +94,14 @@ class Vault:
         data_key = self._unwrap(sealed, user, site)
         return _decrypt(AESGCM(data_key), sealed.ciphertext, _bound(_PURPOSE_CREDENTIAL, user, site))
 
+    def opens(self, sealed: Sealed, *, user: str, site: str) -> bool:
+        """Tells whether `open` returns the credential."""
+        try:
+            self.open(sealed, user=user, site=site)
+        except VaultLocked:
+            return False
+        return True
+
     def rewrap(self, sealed: Sealed, *, user: str, site: str) -> Sealed:
         """Returns the same, its data key wrapped with the newest key; raises VaultLocked as `open` does."""
         return self._wrap(self._unwrap(sealed, user, site), sealed.ciphertext, user, site)

@@ -124,6 +124,23 @@ async def test_a_worker_that_comes_elsewhere_because_its_replica_died_is_told_th
     assert (await orders(queue, other)).workers == ["w1"]
 
 
+async def test_a_worker_whose_replica_died_is_told_wherever_it_comes_after_that_was_forgotten(queue: QueueCase) -> None:
+    dead, other = await another_replica(queue), await another_replica(queue)
+    await write(queue, W1, W2, replica_id=dead)
+    for name in ("w1", "w2"):
+        await drain(queue, name)
+    await let_die(queue, dead)
+    await write(queue, W2)
+    await queue.database.write(replicas.forget_replica, dead)
+    assert [row.name for row in await listed(queue)] == ["w2"]
+    await write(queue, W1, replica_id=other)
+    assert (await orders(queue, other)).workers == ["w1"]
+    await write(queue, replace(W2, interactive_places=0, bulk_places=0, held=0))
+    await write(queue)
+    await write(queue, W2)
+    assert (await orders(queue)).workers == [], "an order that was carried out stands twice"
+
+
 async def test_another_worker_of_the_same_name_later_is_not_drained(queue: QueueCase) -> None:
     """One that has drained has no places, and is forgotten when it goes."""
     await write(queue, W1)

@@ -208,10 +208,12 @@ class FlowDeployment(RealDeployment):
     def worker_keys(self) -> list[Path]:
         """Returns the files with private keys that workers hold at the moment."""
         found = []
-        for path in (self.folder / "data" / "worker").rglob("*.pem"):
-            with contextlib.suppress(FileNotFoundError):
-                if b"PRIVATE KEY" in path.read_bytes():
-                    found.append(path)
+        # os.walk, unlike rglob, bears that an engine's folder goes while it is read.
+        for folder, _, names in os.walk(self.folder / "data" / "worker"):
+            for path in (Path(folder) / name for name in names if name.endswith(".pem")):
+                with contextlib.suppress(FileNotFoundError):
+                    if b"PRIVATE KEY" in path.read_bytes():
+                        found.append(path)
         return found
 
     # --- rows of the other services ---

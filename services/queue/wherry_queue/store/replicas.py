@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 
-from wherry_queue.models import JobProgress, Replica, SigningKey, Task, Worker
+from wherry_queue.models import JobProgress, Replica, SigningKey, Task
 from wherry_queue.states import TaskState
+from wherry_queue.store import workers
 
 
 def renew_replica(connection: Connection, replica_id: int | None, ttl_ms: int, *, version: str = "") -> int:
@@ -45,7 +46,7 @@ def forget_replica(connection: Connection, replica_id: int) -> None:
     running = sa.select(Task.id).where(Task.replica_id == replica_id, Task.state == TaskState.RUNNING).exists()
     connection.execute(sa.delete(Replica).where(Replica.id == replica_id, ~running))
     connection.execute(sa.delete(JobProgress).where(JobProgress.replica_id == replica_id))
-    connection.execute(sa.delete(Worker).where(Worker.replica_id == replica_id))
+    workers.forget_workers(connection, replica_id)
 
 
 @dataclass(frozen=True, slots=True)

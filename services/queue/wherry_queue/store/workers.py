@@ -113,6 +113,17 @@ def _values(row: WorkerRow, now_ms: int) -> dict[str, Any]:
     }
 
 
+def forget_workers(connection: Connection, replica_id: int) -> None:
+    """Lets go of the workers of a replica that has died; who is at another by now has been told there."""
+    gone = connection.execute(sa.select(Worker.__table__).where(Worker.replica_id == replica_id)).all()
+    elsewhere = sa.select(Worker.name).where(
+        Worker.name.in_([row.name for row in gone]), _WORKER.c.replica_id != replica_id
+    )
+    there = set(connection.execute(elsewhere).scalars())
+    connection.execute(sa.delete(Worker).where(Worker.id.in_([row.id for row in gone if row.name in there])))
+    _let_go(connection, [row for row in gone if row.name not in there], database_now_ms(connection))
+
+
 def _let_go(connection: Connection, gone: Sequence[Any], now_ms: int) -> None:
     """Deletes rows of workers whose streams have ended, and remembers for a while who was to drain and did not."""
     # One that drains says that it has no places.
