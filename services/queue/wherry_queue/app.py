@@ -34,6 +34,7 @@ from wherry_queue.hub import Hub
 from wherry_queue.own_replica import OwnReplica
 from wherry_queue.pairs import PairBounds
 from wherry_queue.progress import ProgressBoard
+from wherry_queue.progress_writing import ProgressWriter
 from wherry_queue.resolving import SiteResolver
 from wherry_queue.servicer.admin import AdminServicer
 from wherry_queue.servicer.files import FileServicer
@@ -74,6 +75,7 @@ def build(buildout: Buildout, index: int) -> Service:  # noqa: ARG001  # replica
     hub, progress, bulletin = Hub(), ProgressBoard(), Bulletin(database)
     replica = OwnReplica(database, lease.ttl_s, version("wherry-queue"))
     dispatcher = Dispatcher(database, replica, bulletin, progress, _terms(buildout))
+    writer = ProgressWriter(database, replica, progress, dispatcher.changed)
     upkeep = Upkeep(database, replica, dispatcher, _retention(buildout))
     directory = GrpcSiteDirectory(site_channels)
     checker = SignInChecker(database, sign_ins, directory, dispatcher.signed)
@@ -144,8 +146,8 @@ def build(buildout: Buildout, index: int) -> Service:  # noqa: ARG001  # replica
         background=[
             dispatcher.run,
             upkeep.run,
-            dispatcher.fold_progress,
-            dispatcher.stop_held,
+            writer.run,
+            dispatcher.stops.run,
             bulletin.run,
             feed.run,
             attendance.run,

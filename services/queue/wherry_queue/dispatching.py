@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.engine import Connection
 from wherry_chassis.errors import DatabaseUnavailable
@@ -25,17 +24,15 @@ from wherry_queue.own_replica import OwnReplica
 from wherry_queue.progress import NOTHING_MOVED, Moved, ProgressBoard
 from wherry_queue.sign_ins import Pair, SignInNews
 from wherry_queue.states import WorkClass
-from wherry_queue.store import lanes, leases, moving, stopping
+from wherry_queue.stops import Stops
+from wherry_queue.store import lanes, leases
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import NO_LIMITS, Defaults
 from wherry_queue.workers import GivenLease, Held, Ref, WorkerStream
 
 _BATCH = 500
-_RATES_S = 10.0
 _POLL_S = 1.0
 """NOTIFY and wake-ups are only hints; a slow look is the truth."""
-_STOP_MEMORY_S = 30.0
-"""Longer than it takes to lease a task and hand it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +66,15 @@ class Dispatcher:
         self._workers: set[WorkerStream] = set()
         self._lost: dict[int, Held] = {}
         self._unsent: list[Ref] = []
-        self._stopped: dict[int, tuple[float, str]] = {}
         self._in_doubt = False
         self._stray: dict[Ref, float] = {}
         self._news = asyncio.Event()
         self.draining = False
-        self._held: set[int] = set()
-        self._held_news = asyncio.Event()
+        self.stops = Stops(database, self._workers, self.wake, clock=clock)
         bulletin.subscribe(Topic.READY, lambda _items: self.wake())
-        bulletin.subscribe(Topic.HELD, self._note_held)
-        bulletin.on_gap(self._note_gap)
+        bulletin.subscribe(Topic.HELD, self.stops.note)
+        bulletin.on_gap(self.stops.note_all)
+        bulletin.on_gap(self.wake)
 
     # --- what servicers tell it -------------------------------------------------------------------------------------
 
@@ -119,7 +115,7 @@ class Dispatcher:
         if self.draining:  # that began while the leases that it brings were looked up
             worker.end()
         self._renew(worker, list(worker.held.values()), deadline_s)
-        await self._stop_held([task.job_id for task in adopted])
+        await self.stops.look_up([task.job_id for task in adopted])
         logger().info("worker_joined", worker=worker.name, adopted=len(adopted), brought=len(held))
         self.wake()
         kept = {(task.task_id, task.fence) for task in adopted}
@@ -204,16 +200,6 @@ class Dispatcher:
             self.changed(news.opened)
             self.ready()
 
-    def stop(self, reasons: Mapping[int, str]) -> None:
-        """Sends word to stop to whoever runs tasks of jobs, by reason, now or in leases that are being given out."""
-        now_s = self._clock()
-        for job_id, reason in reasons.items():
-            self._stopped[job_id] = (now_s, reason)
-        for worker in self._workers:
-            for held in worker.held.values():
-                if reason := reasons.get(held.task.job_id, ""):
-                    worker.stop(held.task, reason)
-
     def end_sessions(self, ended: Collection[Pair]) -> None:
         """Tells the workers whose streams are open here of sessions that have ended."""
         for worker in self._workers:
@@ -240,35 +226,6 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(due_s):
                     await self._news.wait()
-
-    async def fold_progress(self) -> None:
-        """Writes progress once a second for ever."""
-        rates_s = self._clock()
-        while True:
-            await asyncio.sleep(1.0)
-            folded = self._progress.fold(self._clock())
-            if not folded or self._replica.id is None:
-                continue
-            try:
-                await self._database.write(moving.write_progress, self._replica.id, folded)
-                if self._clock() >= rates_s + _RATES_S:
-                    rates_s = self._clock()
-                    await self._database.write(moving.note_rates, folded)
-            except DatabaseUnavailable:
-                continue
-            self.changed(folded)
-
-    async def stop_held(self) -> None:
-        """Stops for ever what jobs run here that were cancelled or held, wherever that was said."""
-        while True:
-            await self._held_news.wait()
-            self._held_news.clear()
-            held, self._held = self._held, set()
-            try:
-                await self._stop_held(held)
-            except DatabaseUnavailable:
-                logger().warning("stopping_interrupted")  # maintenance finds them
-            self.wake()  # or they go on
 
     async def _round(self) -> float:
         """Releases what is due and leases what there is room for; returns when to look again, in seconds."""
@@ -309,8 +266,7 @@ class Dispatcher:
                 continue
             for task in tasks:
                 worker.give(self._sign(worker, task, self.terms.ttl_s), deadline_s)
-                stopped_s, reason = self._stopped.get(task.job_id, (float("-inf"), ""))
-                if stopped_s >= began_s:
+                if (reason := self.stops.reason_since(task.job_id, began_s)) is not None:
                     worker.stop(task, reason)
         if unwanted:
             replica_id = self._replica.require()
@@ -373,33 +329,10 @@ class Dispatcher:
                 continue
             held = worker.held.values()
             self._renew(worker, [h for h in held if h.deadline_s < min(deadline_s, renew_below_s)], deadline_s)
-        self._stop_again(await self._database.read(stopping.to_stop, self._replica.require()))
+        await self.stops.look_again(self._replica.require())
         if self._in_doubt:
             await self.settle_doubt()
         await self._take_back([held for held in self._lost.values() if held.deadline_s <= now_s])
-        self._stopped = {job: stop for job, stop in self._stopped.items() if now_s - stop[0] < _STOP_MEMORY_S}
-
-    def _note_gap(self) -> None:
-        """Looks at all that is run here: somebody may have said something that was not heard."""
-        self._note_held([held.task.job_id for worker in self._workers for held in worker.held.values()])
-        self.wake()
-
-    def _note_held(self, job_ids: Sequence[Any]) -> None:
-        self._held.update(job_ids)
-        self._held_news.set()
-
-    async def _stop_held(self, job_ids: Collection[int]) -> None:
-        """Looks up which of the jobs shall not run, and stops what runs of them here."""
-        if job_ids:
-            self.stop(await self._database.read(stopping.reasons_to_stop, list(job_ids)))
-
-    def _stop_again(self, reasons: Mapping[int, str]) -> None:
-        """Stops what runs here and shall not, as the database has it; what has been told so already is not again."""
-        for worker in self._workers:
-            for held in worker.held.values():
-                reason = reasons.get(held.task.job_id, "")
-                if reason and worker.stopped.get(held.task.task_id) != (held.task.fence, reason):
-                    worker.stop(held.task, reason)
 
     async def _take_back(self, lapsed: Sequence[Held]) -> None:
         if not lapsed:

@@ -124,6 +124,7 @@ async def test_a_worker_that_comes_elsewhere_because_its_replica_died_is_told_th
     assert (await orders(queue, other)).workers == ["w1"]
 
 
+@pytest.mark.row("W1")
 async def test_a_worker_whose_replica_died_is_told_wherever_it_comes_after_that_was_forgotten(queue: QueueCase) -> None:
     dead, other = await another_replica(queue), await another_replica(queue)
     await write(queue, W1, W2, replica_id=dead)
