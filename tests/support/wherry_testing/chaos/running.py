@@ -140,6 +140,8 @@ class ChaosRun:
                 if time.monotonic() - said_s > _SAY_S:
                     said_s = time.monotonic()
                     self._say(f"{settled} settled, {counted(self._breaker.done)}")
+            if time.monotonic() - moved_s >= _STANDSTILL_S:
+                moved_s = time.monotonic()  # one step for each: all of them together would break everything at once
             deed = asyncio.create_task(self._do(step))
             self._deeds[deed] = step
             deed.add_done_callback(self._over)
