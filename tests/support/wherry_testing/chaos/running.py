@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,6 +77,7 @@ class ChaosRun:
         self.result = Result(plan.seed)
         self._jobs = [jobs.asked(job, plan.seed) for job in sorted(plan.jobs, key=lambda job: job.number)]
         self._people: list[Account] = []
+        self._watchers: list[Watcher] = []
         self._reopened: set[str] = set()
         self._breaker = Breaker(centre, plan.seed, self._fault)
         self._asker = Asker(lambda replica: centre.channel(f"queue-{replica}"), centre.replicas, self._fault)
@@ -89,8 +90,10 @@ class ChaosRun:
         """Runs it; what is wrong stands in the result."""
         users = range(self._plan.scale.users)
         self._people = list(await asyncio.gather(*(self._centre.person(f"user{n}@example.org") for n in users)))
-        watchers = [Watcher(self._asker.channel, one.metadata, self._reopened, self._fault) for one in self._people]
-        background = [asyncio.create_task(watcher.run()) for watcher in watchers]
+        self._watchers = [
+            Watcher(self._asker.channel, one.metadata, self._reopened, self._fault) for one in self._people
+        ]
+        background = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
         background.append(asyncio.create_task(self._breaker.supervise()))
         began_s = time.monotonic()
         try:
@@ -99,7 +102,7 @@ class ChaosRun:
             if await self._let_go():
                 self.result.resting_s = time.monotonic() - stepped_s
                 self.result.seconds = time.monotonic() - began_s
-                await self._look_at_jobs(watchers)
+                await self._look_at_jobs()
                 await self._look_at_books()
         except Unanswered as error:
             self._fault(f"nobody answers: {error}")
@@ -117,7 +120,7 @@ class ChaosRun:
         self.result.broken = self._breaker.done + self._operator.done
         self.result.endings = self._breaker.endings
         self.result.repeats = self._asker.repeats
-        self.result.reconnects = sum(watcher.reconnects for watcher in watchers)
+        self.result.reconnects = sum(watcher.reconnects for watcher in self._watchers)
         return self.result
 
     def _fault(self, text: str) -> None:
@@ -236,8 +239,9 @@ class ChaosRun:
         metadata = self._people[job.plan.user].metadata
         request = pb.RetryJobRequest(name=job.name)
         while True:
-            now = await self._now(job)
-            if now.state not in ENDED:
+            # Hundreds wait so: asking the queue each second would be most of its work.
+            shown = self._watchers[job.plan.user].last.get(job.name)
+            if shown is None or shown.state not in ENDED or (await self._now(job)).state not in ENDED:
                 await asyncio.sleep(1)
                 continue
             self._reopened.add(job.name)
@@ -325,12 +329,12 @@ class ChaosRun:
                 self._fault(fault)
         return False
 
-    async def _look_at_jobs(self, watchers: Sequence[Watcher]) -> None:
+    async def _look_at_jobs(self) -> None:
         async for job, now in self._final():
             self.result.states[pb.JobState.Name(now.state).removeprefix("JOB_STATE_")] += 1
             for text in jobs.shortcomings(job, now, self._pretence):
                 self._fault(f"{job.name} ({job.plan.shape}, cancelled {job.cancelled}, retried {job.retries}): {text}")
-            watcher = watchers[job.plan.user]
+            watcher = self._watchers[job.plan.user]
             if not await watcher.shows(job.name, now.state, _SHOWN_WITHIN_S):
                 seen = watcher.last.get(job.name)
                 shown = "nothing" if seen is None else pb.JobState.Name(seen.state)
