@@ -47,6 +47,8 @@ _SAY_S = 10.0
 _SHOWN_WITHIN_S = 10.0
 _NOT_NOW = frozenset({"SITE_SIGN_IN_REQUIRED", "USER_SUSPENDED", "SITE_SUSPENDED"})
 """Why a job is refused that will be taken later: they sign in again, and bans are lifted."""
+_FIRST_WAIT_S, _LAST_WAIT_S = 0.5, 8.0
+"""Between two askings for it."""
 _FAULTS = 40
 """More of them say nothing new."""
 
@@ -192,6 +194,7 @@ class ChaosRun:
             answer: pb.Job = await made
             return answer
 
+        wait_s = _FIRST_WAIT_S
         while not job.name:
             try:
                 self._unanswered += 1
@@ -203,7 +206,9 @@ class ChaosRun:
                 if refusal.reason not in _NOT_NOW:
                     self._fault(f"job {job.plan.number} was refused: {refusal}")
                     return
-                await asyncio.sleep(0.5)
+                # Hundreds may wait for a ban to be lifted: asking all the time would be most of what there is to do.
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LAST_WAIT_S)
             else:
                 job.name = answer.name
         job.created.set()
@@ -238,6 +243,7 @@ class ChaosRun:
         """Retries a job once it has ended."""
         metadata = self._people[job.plan.user].metadata
         request = pb.RetryJobRequest(name=job.name)
+        wait_s = _FIRST_WAIT_S
         while True:
             # Hundreds wait so: asking the queue each second would be most of its work.
             shown = self._watchers[job.plan.user].last.get(job.name)
@@ -249,7 +255,8 @@ class ChaosRun:
                 await self._ask(lambda stub: stub.RetryJob(request, metadata=metadata, timeout=CALL_S))
             except Refused as refusal:
                 if refusal.reason in _NOT_NOW:
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(2 * wait_s, _LAST_WAIT_S)
                     continue
                 taken = refusal.doubtful and refusal.reason == "JOB_NOT_ENDED"
                 if refusal.reason == "NOTHING_TO_RETRY":
