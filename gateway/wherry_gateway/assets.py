@@ -12,10 +12,11 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from wsgiref.headers import Headers
 
 from granian.constants import HTTPModes, Interfaces
@@ -92,8 +93,8 @@ class Application:
             return None  # gone since its folder was read
 
 
-def run_assets(buildout: Buildout, page: Path | None = None) -> None:
-    """Serves until SIGTERM or SIGINT.
+def run_assets(buildout: Buildout, page: Path | None = None) -> NoReturn:
+    """Serves until SIGTERM or SIGINT, then ends the process.
 
     Args:
         buildout: the deployment; `gateway.state` is where the socket is made, for this user alone.
@@ -110,6 +111,7 @@ def run_assets(buildout: Buildout, page: Path | None = None) -> None:
     address = _free_address(state / ASSETS_SOCKET)
     files = Files(page, _write_documents(state / _DOCUMENTS_NAME, buildout))
     asyncio.run(_serve_until_signal(Application(files), address))
+    _leave()
 
 
 def _read(folders: Sequence[Path]) -> Mapping[str, Any]:
@@ -181,6 +183,16 @@ async def _serve_until_signal(application: Application, address: Path) -> None:
     server.on_startup(lambda: logger().info("serving", listen=str(address)))
     await server.serve()
     logger().info("stopped")
+
+
+def _leave() -> NoReturn:
+    """Ends the process without taking the interpreter apart.
+
+    Granian's threads outlive its `serve`, and abort the process where one asks for an interpreter that is going.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _serve(response: Any, send: Send) -> None:
