@@ -192,6 +192,10 @@ class Worker(Identity):
     gsiftp: Literal["gfal2"] = "gfal2"
     stall_s: Seconds = 120
     """A copy that makes no progress for so long is stopped."""
+    verify_stall_s: Seconds = 1800
+    """So long a site may take for the checksum of a file."""
+    other_stall_s: Seconds = 900
+    """So long it may take for anything else, such as a listing."""
     engine_idle_s: Seconds = 60
     engine_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
     drain_grace_s: Seconds = 600

@@ -61,7 +61,12 @@ async def run(
     pool = EnginePool(
         folder.path,
         EngineCommand(section.engine_python),
-        EngineLimits(stall_s=section.stall_s, memory_bytes=section.engine_memory_bytes),
+        EngineLimits(
+            stall_s=section.stall_s,
+            verify_stall_s=section.verify_stall_s,
+            other_stall_s=section.other_stall_s,
+            memory_bytes=section.engine_memory_bytes,
+        ),
         idle_s=section.engine_idle_s,
         most=2 * (section.interactive + section.bulk),
     )
