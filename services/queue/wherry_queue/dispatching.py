@@ -45,7 +45,12 @@ class LeaseTerms:
 
 
 class Dispatcher:
-    """Leases tasks to the workers whose streams are open here, renews, stops and takes back."""
+    """Leases tasks to the workers whose streams are open here, renews, stops and takes back.
+
+    Attributes:
+        draining: whether this replica ends, and takes no worker any more.
+        stops: sends word to stop to those workers.
+    """
 
     def __init__(
         self,

@@ -49,16 +49,6 @@ class Stops:
         self._noted: set[int] = set()
         self._news = asyncio.Event()
 
-    def stop(self, reasons: Mapping[int, str]) -> None:
-        """Sends word to stop to whoever runs tasks of jobs, by reason, now or in leases that are being given out."""
-        now_s = self._clock()
-        for job_id, reason in reasons.items():
-            self._told[job_id] = (now_s, reason)
-        for worker in self._workers:
-            for held in worker.held.values():
-                if reason := reasons.get(held.task.job_id, ""):
-                    worker.stop(held.task, reason)
-
     def reason_since(self, job_id: int, began_s: float) -> str | None:
         """Returns why a job was to stop at some time since then; None where it was not."""
         told_s, reason = self._told.get(job_id, (float("-inf"), ""))
@@ -88,7 +78,7 @@ class Stops:
     async def look_up(self, job_ids: Collection[int]) -> None:
         """Looks up which of the jobs shall not run, and stops what runs of them here; raises DatabaseUnavailable."""
         if job_ids:
-            self.stop(await self._database.read(stopping.reasons_to_stop, list(job_ids)))
+            self._stop(await self._database.read(stopping.reasons_to_stop, list(job_ids)))
 
     async def look_again(self, replica_id: int) -> None:
         """Stops what runs here and shall not, as the database has it; what has been told so already is not again."""
@@ -100,3 +90,13 @@ class Stops:
                     worker.stop(held.task, reason)
         now_s = self._clock()
         self._told = {job: told for job, told in self._told.items() if now_s - told[0] < _MEMORY_S}
+
+    def _stop(self, reasons: Mapping[int, str]) -> None:
+        """Sends word to whoever runs tasks of jobs, by reason, now or in leases that are being given out."""
+        now_s = self._clock()
+        for job_id, reason in reasons.items():
+            self._told[job_id] = (now_s, reason)
+        for worker in self._workers:
+            for held in worker.held.values():
+                if reason := reasons.get(held.task.job_id, ""):
+                    worker.stop(held.task, reason)
