@@ -88,6 +88,10 @@ class SigningKeyStore(Protocol):
         """Adds one."""
         ...
 
+    async def add_first_signing_key(self, key: StoredKey) -> None:
+        """Adds one if there is none at all; of many who try at once, one succeeds."""
+        ...
+
 
 class KeyRing:
     """The deployment's signing keys, read again every minute.
@@ -116,16 +120,20 @@ class KeyRing:
         """
         await self.reload()
         if not self._keys:
-            await self.rotate()
+            # Another replica may be starting at this moment: with two keys, each would publish its own alone at first,
+            # and tokens that one has signed would be refused wherever the other had been asked for keys.
+            await self._store.add_first_signing_key(self._new_key())
+            await self.reload()
 
     async def rotate(self) -> None:
         """Makes a new key, which signs from now on."""
+        await self._store.add_signing_key(self._new_key())
+        await self.reload()
+
+    def _new_key(self) -> StoredKey:
         private, kid = Ed25519PrivateKey.generate(), self._new_id()
         wrapped = self._seal.wrap(private.private_bytes_raw(), kid)
-        await self._store.add_signing_key(
-            StoredKey(kid, self._clock(), private.public_key().public_bytes_raw(), wrapped)
-        )
-        await self.reload()
+        return StoredKey(kid, self._clock(), private.public_key().public_bytes_raw(), wrapped)
 
     async def reload(self) -> None:
         """Reads the keys again."""

@@ -239,6 +239,16 @@ async def test_signing_keys_come_back_newest_first(store: Store) -> None:
     assert list(await store.signing_keys()) == [new, old]
 
 
+@pytest.mark.row("U3")
+async def test_of_first_signing_keys_that_are_added_at_once_one_is_kept(store: Store) -> None:
+    keys = [StoredKey(f"k{n}", NOW_MS + n, bytes([n]), b"\xff") for n in range(8)]
+    await asyncio.gather(*(store.add_first_signing_key(key) for key in keys))
+    (kept,) = await store.signing_keys()
+    assert kept in keys
+    await store.add_first_signing_key(StoredKey("late", NOW_MS + 9, b"\x09", b"\xff"))
+    assert list(await store.signing_keys()) == [kept]
+
+
 async def test_a_tally_that_is_full_lets_nothing_through_until_its_window_is_over(store: Store) -> None:
     limits = {"a": Limit(2, MINUTE_MS), "b": Limit(3, MINUTE_MS)}
     assert [await store.count(limits, NOW_MS) for _ in range(3)] == [0, 0, MINUTE_MS]

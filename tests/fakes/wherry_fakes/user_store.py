@@ -179,6 +179,10 @@ class MemoryUserStore:
     async def add_signing_key(self, key: StoredKey) -> None:
         self.keys.append(key)
 
+    async def add_first_signing_key(self, key: StoredKey) -> None:
+        if not self.keys:
+            self.keys.append(key)
+
     async def sweep(self, now_ms: int) -> Mapping[str, int]:
         before = self._sizes()
         gone = {

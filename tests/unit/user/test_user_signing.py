@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from wherry_chassis.errors import SessionEnded, TokenInvalid
@@ -10,7 +13,7 @@ from wherry_chassis.tokens import TokenVerifier
 from wherry_fakes.user_ports import FakeClock, Numbered
 from wherry_fakes.user_store import MemoryUserStore
 from wherry_user.clock import system_clock
-from wherry_user.signing import AccessTokens, KeyRing, KeySeal, SealBroken, base64url
+from wherry_user.signing import AccessTokens, KeyRing, KeySeal, SealBroken, StoredKey, base64url
 
 SEAL = KeySeal(bytes(range(32)))
 LIFE_MS = 600_000
@@ -28,6 +31,24 @@ async def test_the_first_start_makes_a_key_and_later_ones_find_it() -> None:
     assert len(store.keys) == 1
     assert first.signer()[0] == second.signer()[0]
     assert first.signer()[1].private_bytes_raw() == second.signer()[1].private_bytes_raw()
+
+
+@pytest.mark.row("U3")
+async def test_replicas_that_start_at_once_on_an_empty_database_sign_with_one_key() -> None:
+    store, clock, ids = MemoryUserStore(), FakeClock(), Numbered("key")
+    rings = [ring_on(store, clock, ids) for _ in range(3)]
+    read = store.signing_keys
+    all_have_read = asyncio.Barrier(len(rings))
+
+    async def together() -> Sequence[StoredKey]:
+        found = await read()
+        await all_have_read.wait()
+        return found
+
+    store.signing_keys = together  # type: ignore[method-assign]  # no replica goes on before all have looked
+    await asyncio.gather(*(ring.open() for ring in rings))
+    assert len({ring.signer()[0] for ring in rings}) == 1
+    assert all([key.kid for key in ring.published()] == [rings[0].signer()[0]] for ring in rings)
 
 
 async def test_the_private_half_is_not_in_the_database() -> None:
