@@ -1,0 +1,67 @@
+"""What a server tells of a transfer while it goes on: markers (GFD.20, 3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from wherry_gridftp.replies import Reply
+
+PERFORMANCE, RANGES = 112, 111
+_STRIPE = re.compile(rb"Stripe Index: *(\d+)")
+_BYTES = re.compile(rb"Stripe Bytes Transferred: *(\d+)")
+_RANGE = re.compile(rb"(\d+)-(\d+)")
+
+Range = tuple[int, int]
+"""From the first byte to the one after the last."""
+
+
+class Markers:
+    """How far one file is, as its destination has told: nothing is guessed in between."""
+
+    def __init__(self) -> None:
+        self._stripes: dict[int, int] = {}
+        self._ranges: list[Range] = []
+
+    def take(self, reply: Reply) -> bool:
+        """Takes a marker; tells whether it said something new."""
+        text = b"\n".join(reply.lines)
+        if reply.code == PERFORMANCE:
+            stripe, count = _STRIPE.search(text), _BYTES.search(text)
+            if count is None:
+                return False
+            index = int(stripe[1]) if stripe else 0
+            new = self._stripes.get(index) != int(count[1])
+            self._stripes[index] = int(count[1])
+            return new
+        if reply.code == RANGES:
+            before = self._ranges
+            self._ranges = merged([*before, *((int(first), int(last)) for first, last in _RANGE.findall(text[4:]))])
+            return self._ranges != before
+        return False
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are at the destination."""
+        return max(sum(self._stripes.values()), sum(last - first for first, last in self._ranges))
+
+    @property
+    def ranges(self) -> Sequence[Range]:
+        """Which, in order and apart: what need not be sent again."""
+        return self._ranges
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """Returns ranges in order, those that touch as one."""
+    whole: list[Range] = []
+    for first, last in sorted(ranges):
+        if whole and first <= whole[-1][1]:
+            whole[-1] = (whole[-1][0], max(last, whole[-1][1]))
+        elif last > first:
+            whole.append((first, last))
+    return whole
+
+
+def restart_value(ranges: Iterable[Range]) -> bytes:
+    """Returns ranges as REST wants them in MODE E."""
+    return b",".join(b"%d-%d" % one for one in ranges)

@@ -1,0 +1,188 @@
+"""Files sent from server to server, one behind the other without a pause, with the outcome of each.
+
+A file is there once *both* servers have said so. After a failure nothing more is believed: a STOR that waits may have
+been given the next file's bytes, and be content. The pair of connections is then given up, and what had not been
+confirmed before goes again, over another pair, under another name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from wherry_gridftp.connection import Connection
+from wherry_gridftp.markers import Markers, Range, restart_value
+from wherry_gridftp.replies import Reply
+
+Key = TypeVar("Key")
+Side = Literal["source", "destination"]
+
+DEFAULT_WINDOW = 128
+"""Files under way: enough to hide 50 ms of round trip at 2,000 files a second."""
+ANSWER_OF_THE_OTHER_S = 0.2
+"""After a refusal the other server's words are waited for so long: they may say more."""
+_OF_THE_CHANNEL = re.compile(
+    rb"data (channel|connection)|broken pipe|connection reset|connection timed out|end of file|end-of-file|aborted|"
+    rb"an operation was cancell?ed",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Generic[Key]):
+    """Why a file did not arrive.
+
+    Attributes:
+        side: whose words `reply` are; None: both complain of the channel between them only.
+    """
+
+    key: Key
+    side: Side | None
+    reply: Reply
+
+
+@dataclass(slots=True)
+class _Item(Generic[Key]):
+    key: Key
+    source_path: bytes
+    destination_path: bytes
+    have: Sequence[Range]
+    markers: Markers = field(default_factory=Markers)
+    answers: dict[Side, Reply] = field(default_factory=dict)
+
+
+class ThirdParty(Generic[Key]):
+    """Sends files over a pair of connections of which `data_channel.set_up` has made a channel.
+
+    It does nothing itself: the connections are pumped by whoever has them.
+
+    Args:
+        on_sent: called with the key of each file that both servers have confirmed, in order.
+        on_progress: called with key and markers as the destination tells them.
+        patience_s: so long a server may say nothing of the file whose turn it is.
+        window: files under way at most.
+    """
+
+    def __init__(
+        self,
+        source: Connection,
+        destination: Connection,
+        on_sent: Callable[[Key], None],
+        on_progress: Callable[[Key, Markers], None] = lambda key, markers: None,
+        *,
+        patience_s: float = 120.0,
+        window: int = DEFAULT_WINDOW,
+    ) -> None:
+        self.connections: dict[Side, Connection] = {"source": source, "destination": destination}
+        self._on_sent = on_sent
+        self._on_progress = on_progress
+        self._patience_s = patience_s
+        self._window = window
+        self._waiting: deque[_Item[Key]] = deque()
+        self._under_way: deque[_Item[Key]] = deque()
+        self._failed = False
+
+    def submit(self, key: Key, source_path: bytes, destination_path: bytes, have: Sequence[Range] = ()) -> None:
+        """Has a file sent; what is at the destination path is overwritten.
+
+        Args:
+            have: what is there already and is kept (GFD.20's restart); must be of the same file.
+        """
+        self._waiting.append(_Item(key, source_path, destination_path, have))
+        self._send()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a server has refused something: no more is sent, and nothing of what is not yet sent is believed."""
+        return self._failed
+
+    @property
+    def load(self) -> int:
+        """Files that are waiting or under way."""
+        return len(self._waiting) + len(self._under_way)
+
+    @property
+    def moving(self) -> Key | None:
+        """The file whose turn it is."""
+        return self._under_way[0].key if self._under_way else None
+
+    def both_have_spoken(self) -> bool:
+        """Whether, after a refusal, both servers have said what they have to say of the first file without success."""
+        return bool(self._under_way) and len(self._under_way[0].answers) == 2
+
+    def failure(self) -> Failure[Key] | None:
+        """Returns why the first file that is not there is not; None where neither server has refused it.
+
+        The words that are about the file count for more than those that are about the channel, which breaks at both
+        ends for whatever reason.
+        """
+        if not self._under_way:
+            return None
+        first = self._under_way[0]
+        refusals = {side: reply for side, reply in first.answers.items() if reply.code >= 400}
+        if not refusals:
+            return None
+        telling = {side: reply for side, reply in refusals.items() if not _OF_THE_CHANNEL.search(_whole(reply))}
+        if telling:
+            side = "destination" if "destination" in telling else "source"
+            return Failure(first.key, side, telling[side])
+        only = next(iter(refusals)) if len(refusals) == 1 else None
+        return Failure(first.key, only, next(iter(refusals.values())))
+
+    def unconfirmed(self) -> list[Key]:
+        """Returns what was handed in and is not known to be there, in order; what was begun comes first."""
+        return [item.key for item in (*self._under_way, *self._waiting)]
+
+    def begun(self) -> list[Key]:
+        """Returns of those what may have left something at the destination."""
+        return [item.key for item in self._under_way]
+
+    def close(self) -> None:
+        """Closes both connections: what moves stops within moments."""
+        for connection in self.connections.values():
+            connection.close()
+
+    def _send(self) -> None:
+        while self._waiting and len(self._under_way) < self._window and not self._failed:
+            item = self._waiting.popleft()
+            self._under_way.append(item)
+            source, destination = self.connections["source"], self.connections["destination"]
+            if item.have:
+                restart = b"REST " + restart_value(item.have)
+                for side in ("destination", "source"):
+                    self.connections[side].submit(restart, lambda reply: None)
+            destination.submit(
+                b"STOR " + item.destination_path,
+                lambda reply, item=item: self._answered(item, "destination", reply),
+                lambda reply, item=item: self._told(item, reply),
+                patience_s=self._patience_s,
+            )
+            source.submit(
+                b"RETR " + item.source_path,
+                lambda reply, item=item: self._answered(item, "source", reply),
+                patience_s=self._patience_s,
+            )
+
+    def _told(self, item: _Item[Key], reply: Reply) -> None:
+        if item.markers.take(reply):
+            self._on_progress(item.key, item.markers)
+
+    def _answered(self, item: _Item[Key], side: Side, reply: Reply) -> None:
+        item.answers[side] = reply
+        if reply.code >= 400:
+            self._failed = True
+        # A refusal of a later file may come first; those before it are as good as ever.
+        while self._under_way and self._is_there(self._under_way[0]):
+            self._on_sent(self._under_way.popleft().key)
+        self._send()
+
+    @staticmethod
+    def _is_there(item: _Item[Key]) -> bool:
+        return len(item.answers) == 2 and all(reply.code < 300 for reply in item.answers.values())
+
+
+def _whole(reply: Reply) -> bytes:
+    return b"\n".join(reply.lines)
