@@ -189,7 +189,7 @@ class Worker(Identity):
     state: Path
     """A folder of its own; engines keep credentials there while they live."""
     engine_python: str = "/usr/bin/python3"
-    gsiftp: Literal["gfal2"] = "gfal2"
+    gsiftp: Literal["pipelined", "gfal2"] = "pipelined"
     stall_s: Seconds = 120
     """A copy that makes no progress for so long is stopped."""
     verify_stall_s: Seconds = 1800

@@ -30,7 +30,7 @@ def folders(two_sites: tuple[RealSite, RealSite]) -> tuple[Path, Path]:
     return fresh_folder(site_a, "alice", "work"), fresh_folder(site_b, "bob", "work")
 
 
-@pytest.fixture(params=["gfal2", "gfal2-only"])
+@pytest.fixture(params=["pipelined", "gfal2", "gfal2-only"])
 def engine_name(request: pytest.FixtureRequest) -> str:
     """Each of the engines that drive GridFTP."""
     return str(request.param)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,12 @@ async def copy_with(engine: EngineHandle, *names: bytes, fence: int = 1, **optio
     """As `copy`, with an engine at hand."""
     items = tuple(CopyItem(index, to_text(name), to_text(name)) for index, name in enumerate(names))
     task = CopyFiles("job.7", fence, "/", "/", items, **options)
-    return [message for message in await run(engine, task) if isinstance(message, ItemDone)]
+    return in_order(await run(engine, task))
+
+
+def in_order(told: Iterable[Message]) -> list[ItemDone]:
+    """What came of the items, by index: an engine tells it in any order."""
+    return sorted((message for message in told if isinstance(message, ItemDone)), key=lambda item: item.index)
 
 
 async def failure(engine: EngineHandle, task: Task) -> str:
@@ -361,7 +366,7 @@ class EngineConformance:
         )
         task = CopyFiles("job.7", 2, "/", "/", items, remove_stale=True, make_parents=True)
         async with rig.open() as engine:
-            done = [message for message in await run(engine, task) if isinstance(message, ItemDone)]
+            done = in_order(await run(engine, task))
         reasons = [item.problem.reason if item.problem else None for item in done]
         assert reasons == [None, None, "DESTINATION_EXISTS", None]
         assert (rig.destination / "new" / "er" / "1").read_bytes() == b"d/e/one"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from wherry_worker.engine.gsiftp_control import NotOffered
+from wherry_gridftp.errors import NotOffered
+
 from wherry_worker.engine.gsiftp_namespace import ControlNamespace
 from wherry_worker.engine.messages import Door, Entry, Setup
 from wherry_worker.engine.namespace import Namespace, ThirdParty
+from wherry_worker.engine.pipelined import PipelinedEngine
 from wherry_worker.engine.port import Engine, EngineFactory
 from wherry_worker.engine.stepwise import StepwiseEngine
 
 _MakeNamespace = Callable[[Setup, Door], Namespace]
+
+
+def pipelined_engine(setup: Setup) -> Engine:
+    """Everything by our own client; what a server lacks for that by gfal2."""
+    names = _names_engine(setup)
+    return PipelinedEngine(setup, names, lambda: _engine(setup, _best_namespace))
 
 
 def gfal2_engine(setup: Setup) -> Engine:
@@ -24,7 +32,13 @@ def gfal2_only_engine(setup: Setup) -> Engine:
     return _engine(setup, _gfal_namespace)
 
 
-def _engine(setup: Setup, namespace: _MakeNamespace) -> Engine:
+def _names_engine(setup: Setup) -> StepwiseEngine:
+    """Names alone: nothing of it needs gfal2 before a server turns out to need it."""
+    destination = None if setup.destination is None else _best_namespace(setup, setup.destination)
+    return StepwiseEngine(setup, _best_namespace(setup, setup.source), destination, None)
+
+
+def _engine(setup: Setup, namespace: _MakeNamespace) -> StepwiseEngine:
     source = namespace(setup, setup.source)
     if setup.destination is None:
         return StepwiseEngine(setup, source, None, None)
@@ -106,4 +120,8 @@ class FirstThatFits:
             self._chosen.close()
 
 
-FACTORIES: dict[str, EngineFactory] = {"gfal2": gfal2_engine, "gfal2-only": gfal2_only_engine}
+FACTORIES: dict[str, EngineFactory] = {
+    "pipelined": pipelined_engine,
+    "gfal2": gfal2_engine,
+    "gfal2-only": gfal2_only_engine,
+}

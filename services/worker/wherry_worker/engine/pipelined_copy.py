@@ -29,8 +29,9 @@ from wherry_gridftp.third_party import ANSWER_OF_THE_OTHER_S, Failure, ThirdPart
 
 from wherry_worker.engine.failures import Where
 from wherry_worker.engine.gridftp_door import GridFtpDoor, door_error
-from wherry_worker.engine.messages import CopyFiles, CopyItem, ItemDone, Problem, Progress, Setup
+from wherry_worker.engine.messages import CopyFiles, CopyItem, CopyPhase, ItemDone, Problem, Progress, Setup
 from wherry_worker.engine.namespace import DoorError
+from wherry_worker.engine.parents import Parents
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.temporary import temporary_name
@@ -48,6 +49,7 @@ _LARGE_BYTES = 32 << 20
 _STREAMS = 4
 _TELL_BYTES = 4 << 20
 """Progress within a file is told of those that are at least so large; smaller ones come and go within a moment."""
+_TELL_S = 1.0
 _MOST_LOSSES = 3
 _GENERATIONS = 1_000_000
 """Temporary names of a second try are numbered from here on, of a third from twice that: no name is used twice."""
@@ -109,8 +111,10 @@ class PipelinedCopy:
         self._to_send: deque[_File] = deque()
         self._ended: deque[ItemDone] = deque()
         self._losses = 0
+        self._told_s = float("-inf")
         self._fatal: Problem | None = None
         self._names: tuple[Connection, Connection] | None = None
+        self._parents: Parents | None = None
         self._pair: ThirdParty[int] | None = None
 
     def results(self) -> Iterator[ItemDone]:
@@ -120,7 +124,7 @@ class PipelinedCopy:
             TaskFailed: what would happen to every further file.
             NotOffered: a server lacks something; nothing has been done.
         """
-        self._names = self._connect_names()
+        self._open_names()
         try:
             while True:
                 self._admit()
@@ -165,14 +169,15 @@ class PipelinedCopy:
         file.looked, file.sent = 0, False
         self._open[file.item.index] = file
         self._open_bytes += file.item.size_bytes
-        at_source, at_destination = self._both()
         try:
-            operations.stat(at_source, file.source, lambda answer: self._seen_at_source(file, answer))
-            operations.stat(at_destination, file.final, lambda answer: self._seen_at_destination(file, answer))
+            operations.stat(self._both()[0], file.source, lambda answer: self._seen_at_source(file, answer))
         except UnfitName as error:
-            side: Where = "destination" if file.looked or b"\n" in file.final or b"\r" in file.final else "source"
-            self._fail(file, door_error("stat", error), side)
-            self._open.pop(file.item.index, None)
+            self._fail(file, door_error("stat", error), "source")
+            return
+        if self._parents is None:
+            self._look_at_destination(file, None)
+        else:
+            self._parents.ensure(file.directory, lambda error: self._look_at_destination(file, error))
 
     # --- looking ---
 
@@ -186,6 +191,15 @@ class PipelinedCopy:
         else:
             file.found = answer
             self._look_further(file)
+
+    def _look_at_destination(self, file: _File, without_parent: DoorError | None) -> None:
+        if without_parent is not None:
+            self._fail(file, without_parent, "destination")
+            return
+        try:
+            operations.stat(self._both()[1], file.final, lambda answer: self._seen_at_destination(file, answer))
+        except UnfitName as error:
+            self._fail(file, door_error("stat", error), "destination")
 
     def _seen_at_destination(self, file: _File, answer: Entry | Refused | None) -> None:
         if isinstance(answer, Refused):
@@ -268,7 +282,7 @@ class PipelinedCopy:
             name = temporary_name(self._task.tag, self._task.fence, number)
             file.temporary = self._doors[1].path(join(file.directory, name))
             file.left.append(file.temporary)
-            self._tell(file, 0)
+            self._tell(file, "copying", 0)
             pair.submit(file.item.index, file.source, file.temporary)
 
     def _sending_pair(self, file: _File) -> ThirdParty[int] | None:
@@ -288,17 +302,19 @@ class PipelinedCopy:
 
     def _moved(self, index: int, markers: Markers) -> None:
         if (file := self._open.get(index)) is not None:
-            self._tell(file, markers.bytes)
+            self._tell(file, "copying", markers.bytes)
 
-    def _tell(self, file: _File, count: int) -> None:
-        if _size(file) >= _TELL_BYTES:
-            self._on_progress(Progress(file.item.index, "copying", count))
+    def _tell(self, file: _File, phase: CopyPhase, count: int) -> None:
+        """Tells how far a file is: a large one, or one a second of the small ones."""
+        now_s = time.monotonic()
+        if _size(file) >= _TELL_BYTES or len(self._open) == 1 or now_s >= self._told_s + _TELL_S:
+            self._told_s = now_s
+            self._on_progress(Progress(file.item.index, phase, count))
 
     def _sent(self, index: int) -> None:
         file = self._open[index]
         file.sent = True
-        if _size(file) >= _TELL_BYTES:
-            self._on_progress(Progress(index, "verifying", _size(file)))
+        self._tell(file, "verifying", _size(file))
         operations.stat(self._both()[1], file.temporary, lambda answer: self._arrived(file, answer))
         self._sum(file, "destination", file.temporary, self._verified)
 
@@ -388,9 +404,10 @@ class PipelinedCopy:
             raise LookupError("no connections for names")
         return self._names
 
-    def _connect_names(self) -> tuple[Connection, Connection]:
+    def _open_names(self) -> None:
         source, destination = (door.connect(NEEDED) for door in self._doors)
-        return source, destination
+        self._names = source, destination
+        self._parents = Parents(destination, self._doors[1]) if self._task.make_parents else None
 
     def _go_on(self) -> None:
         """Moves everything on until something has come of it."""
@@ -463,7 +480,7 @@ class PipelinedCopy:
             file.generation += 1
         self._todo.extendleft(reversed(again))
         if self._fatal is None:
-            self._names = self._connect_names()
+            self._open_names()
 
     def _clean_up(self) -> None:
         """Stops what moves and removes what it has left."""

@@ -81,7 +81,7 @@ class Engine(Protocol):
         ...
 
     def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
-        """Copies files from door to door, yielding each as it is verified and in place, or has failed.
+        """Copies files from door to door, yielding each as it is verified and in place, or has failed; in any order.
 
         Once it is halted it finishes the files that it has begun, and ends.
         """

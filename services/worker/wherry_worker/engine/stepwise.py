@@ -41,6 +41,7 @@ from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
 from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.temporary import aside_name, is_stale, temporary_name
+from wherry_worker.engine.verification import checksum_differs, size_differs
 
 BATCH_ENTRIES = 1000
 #: Between two looks for temporaries after a kill: a server may create the file just after the first look.
@@ -69,7 +70,7 @@ class StepwiseEngine:
         try:
             found = self._namespaces[task.side].stat(task.path)
         except DoorError as error:
-            raise TaskFailed(self._explain(error, task.side)) from error
+            raise TaskFailed(self.explain(error, task.side)) from error
         return StatResult(found)
 
     def make_directory(self, task: MakeDirectory) -> Changed:
@@ -77,7 +78,7 @@ class StepwiseEngine:
         try:
             return Changed(self._make(task.side, task.path, task.parents, task.exist_ok or task.parents))
         except DoorError as error:
-            raise TaskFailed(self._explain(error, task.side)) from error
+            raise TaskFailed(self.explain(error, task.side)) from error
 
     def rename(self, task: Rename) -> None:
         """Renames after a look at the new name: servers replace in silence, even an empty directory."""
@@ -89,7 +90,7 @@ class StepwiseEngine:
                 raise DoorError("rename", 2, "No such file or directory")
             namespace.rename(task.path, task.new_path)
         except DoorError as error:
-            raise TaskFailed(self._explain(error, "source")) from error
+            raise TaskFailed(self.explain(error, "source")) from error
 
     def unlink(self, task: Unlink) -> UnlinkResult:
         """Removes a file or a link; servers refuse a real directory, which is what tells it from a link."""
@@ -100,7 +101,7 @@ class StepwiseEngine:
                 return UnlinkResult("directory")
             if error.errno == 2:
                 return UnlinkResult("absent")
-            raise TaskFailed(self._explain(error, "source")) from error
+            raise TaskFailed(self.explain(error, "source")) from error
         return UnlinkResult("removed")
 
     def remove_directory(self, task: RemoveDirectory) -> None:
@@ -109,7 +110,7 @@ class StepwiseEngine:
             self._namespaces["source"].remove_directory(task.path)
         except DoorError as error:
             if error.errno != 2:
-                raise TaskFailed(self._explain(error, "source")) from error
+                raise TaskFailed(self.explain(error, "source")) from error
 
     def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
         """Removes files; what would fail for all of them ends the task."""
@@ -122,7 +123,7 @@ class StepwiseEngine:
                 self._namespaces["source"].unlink(join(task.directory, name))
             except DoorError as error:
                 if error.errno != 2:
-                    problem = self._explain(error, "source")
+                    problem = self.explain(error, "source")
             if problem is not None and problem.stops:
                 raise TaskFailed(problem)
             yield ItemDone(index, duration_s=time.monotonic() - started, problem=problem)
@@ -132,7 +133,7 @@ class StepwiseEngine:
         try:
             value = self._namespaces[task.side].checksum(task.path, task.algorithm)
         except DoorError as error:
-            raise TaskFailed(self._explain(error, task.side)) from error
+            raise TaskFailed(self.explain(error, task.side)) from error
         return ChecksumResult(task.algorithm, value)
 
     # --- listing ---
@@ -162,7 +163,7 @@ class StepwiseEngine:
         try:
             yield from self._namespaces[side].entries(path)
         except DoorError as error:
-            raise TaskFailed(self._explain(error, side)) from error
+            raise TaskFailed(self.explain(error, side)) from error
 
     # --- copying ---
 
@@ -201,7 +202,7 @@ class StepwiseEngine:
             for name in stale:
                 self._unlink_if_there(namespace, join(directory, name))
         except DoorError as error:
-            problem = self._explain(error, "destination")
+            problem = self.explain(error, "destination")
             if not problem.reason.endswith(_NOT_LISTED):
                 raise TaskFailed(problem) from error
             return False
@@ -214,7 +215,7 @@ class StepwiseEngine:
                 self._make("destination", directory, parents=True, exist_ok=True)
                 made[directory] = None
             except DoorError as error:
-                problem = self._explain(error, "destination")
+                problem = self.explain(error, "destination")
                 if problem.retryable:
                     return problem
                 made[directory] = problem
@@ -259,12 +260,12 @@ class StepwiseEngine:
             written = destination.stat(temporary)
             size = -1 if written is None else written.size_bytes
             if size != found.size_bytes:
-                return ItemDone(item.index, problem=self._discard(temporary, _size_differs(found.size_bytes, size)))
+                return ItemDone(item.index, problem=self._discard(temporary, size_differs(found.size_bytes, size)))
             at_destination = destination.checksum(temporary, task.algorithm)
             side = "source"
             at_source = source.checksum(source_path, task.algorithm)
             if at_source != at_destination:
-                problem = _checksum_differs(task.algorithm, at_source, at_destination)
+                problem = checksum_differs(task.algorithm, at_source, at_destination)
                 return ItemDone(item.index, problem=self._discard(temporary, problem))
             side = "destination"
             if task.overwrite == "never" and existing is None and destination.stat(final_path) is not None:
@@ -272,7 +273,7 @@ class StepwiseEngine:
             self._put_in_place(task, item, temporary, final_path, existing is not None)
         except DoorError as error:
             where = side if side != "transfer" else self._where(error, source_path, temporary)
-            problem = self._explain(error, where)
+            problem = self.explain(error, where)
             if created:
                 problem = self._discard(temporary, problem)
             return ItemDone(item.index, problem=problem)
@@ -313,7 +314,7 @@ class StepwiseEngine:
 
     def _lost_source(self) -> Problem:
         error = DoorError("stat", 2, "No such file or directory")
-        return self._explain(error, "source")
+        return self.explain(error, "source")
 
     # --- small things ---
 
@@ -360,7 +361,8 @@ class StepwiseEngine:
                     return "source" if where == "source" else "destination"
         return "transfer"
 
-    def _explain(self, error: DoorError, where: Where) -> Problem:
+    def explain(self, error: DoorError, where: Where) -> Problem:
+        """Returns what an error of one of the doors means."""
         if where == "transfer":
             names = " or ".join(door.site.removeprefix("sites/") for door in self._doors.values())
             return explain(error, self._setup.source.scheme, where, names)
@@ -377,23 +379,3 @@ class StepwiseEngine:
 
 def _final_path(task: CopyFiles, item: CopyItem) -> str:
     return join(task.destination_directory, item.destination_name)
-
-
-def _size_differs(expected: int, found: int) -> Problem:
-    return Problem(
-        "SIZE_MISMATCH",
-        f"The source has {expected} bytes, the copy {max(found, 0)}.",
-        "network",
-        retryable=True,
-        help="It is tried again; the source may have changed during the copy.",
-    )
-
-
-def _checksum_differs(algorithm: str, at_source: str, at_destination: str) -> Problem:
-    return Problem(
-        "CHECKSUM_MISMATCH",
-        f"The {algorithm} checksums differ: {at_source} at the source, {at_destination} at the copy.",
-        "network",
-        retryable=True,
-        help="It is tried again; the source may have changed during the copy.",
-    )
