@@ -71,7 +71,7 @@ class PipelinedEngine:
                 parent(join(task.destination_directory, item.destination_name)) for item in task.items
             )
             self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, tuple(directories)))
-        run = PipelinedCopy(self._setup, *self._doors, task, self._names.explain, on_progress, halted)
+        run = PipelinedCopy(self._setup, self._doors, task, self._names.explain, on_progress, halted)
         try:
             yield from run.results()
         except DoorError as error:

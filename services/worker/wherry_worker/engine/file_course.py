@@ -1,0 +1,324 @@
+"""The way of one file through a pipelined copy: look, checksum, bytes, checksum, rename.
+
+Nothing here waits: each step hands its question to a connection and goes on when the answer comes. What is decided is the
+same as in `stepwise.py`; the order differs in one thing: the source's checksum comes before the bytes (of large files
+meanwhile), so that a file that cannot be read is found out without a transfer that fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from wherry_gridftp import operations
+from wherry_gridftp.connection import Connection
+from wherry_gridftp.entries import Entry
+from wherry_gridftp.errors import Refused, UnfitName
+
+from wherry_worker.engine.failures import Where
+from wherry_worker.engine.gridftp_door import door_error
+from wherry_worker.engine.messages import CopyFiles, CopyItem, CopyPhase, ItemDone, Problem, Side
+from wherry_worker.engine.namespace import DoorError
+from wherry_worker.engine.parents import Parents
+from wherry_worker.engine.verification import checksum_differs, size_differs, source_changed
+
+T = TypeVar("T")
+_SUM_FIRST_BYTES = 64 << 20
+"""Larger files are not read twice one after the other: their checksum is computed while they are sent."""
+
+
+class Crew(Protocol):
+    """What a file needs of the copy that it is part of."""
+
+    @property
+    def task(self) -> CopyFiles:
+        """What was asked for."""
+        ...
+
+    @property
+    def parents(self) -> Parents | None:
+        """Makes directories; None: they are there."""
+        ...
+
+    @property
+    def checksum_patience_s(self) -> float:
+        """How long a server may think about a checksum."""
+        ...
+
+    @property
+    def rename_replaces(self) -> bool:
+        """Whether a rename at the destination replaces what is there."""
+        ...
+
+    def aside(self, course: Course) -> bytes:
+        """Where a file that is in the way may stand for a moment."""
+        ...
+
+    def names(self, side: Side) -> Connection:
+        """The connection for names and checksums at a door."""
+        ...
+
+    def explain(self, error: DoorError, where: Where) -> Problem:
+        """What an error means for people."""
+        ...
+
+    def send(self, course: Course) -> None:
+        """Has the bytes sent once it is its turn; calls `sent` when both servers have confirmed them."""
+        ...
+
+    def tell(self, course: Course, phase: CopyPhase, count: int) -> None:
+        """Tells how far the file is."""
+        ...
+
+    def end(self, course: Course, done: ItemDone) -> None:
+        """Takes the file's end."""
+        ...
+
+
+class Course:
+    """One file on its way.
+
+    Attributes:
+        source, final: paths as the servers know them.
+        directory: the destination's, as the task names it.
+        generation: how often its bytes were begun anew; answers to older ones are not heard.
+        temporary: where its bytes are or will be.
+        left: temporary names under which something may lie.
+        over: whether it has come to its end, or was dropped.
+    """
+
+    def __init__(self, crew: Crew, item: CopyItem, source: bytes, final: bytes, directory: str) -> None:
+        self._crew = crew
+        self.item = item
+        self.source = source
+        self.final = final
+        self.directory = directory
+        self.generation = 0
+        self.temporary = b""
+        self.left: list[bytes] = []
+        self.over = False
+        self._began_s: float | None = None
+        self._found: Entry | None = None
+        self._existing: Entry | None = None
+        self._sums: dict[Side, str] = {}
+        self._is_sent = False
+        self._destination_is_known = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size, as last seen."""
+        return self.item.size_bytes if self._found is None else self._found.size_bytes
+
+    @property
+    def duration_s(self) -> float:
+        """How long it has been on its way."""
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
+
+    def begin(self) -> None:
+        """Begins, or begins anew from the first step."""
+        self.over = False
+        self._began_s = self._began_s or time.monotonic()
+        self._found = self._existing = None
+        self._is_sent = self._destination_is_known = False
+        self._sums = {}
+        self._try("source", lambda: operations.stat(self._crew.names("source"), self.source, self._heard(self._seen)))
+        if self.over:
+            return
+        if self._crew.parents is None:
+            self._look_at_destination(None)
+        else:
+            self._crew.parents.ensure(self.directory, self._look_at_destination)
+
+    def send_again(self) -> None:
+        """Its bytes are to be sent anew; what was asked meanwhile is asked again."""
+        self.generation += 1
+        self._is_sent = False
+        self._sums.pop("destination", None)
+        if "source" not in self._sums:
+            self._sum("source", self.source, self._verify)
+
+    def sent(self) -> None:
+        """Both servers have confirmed the bytes."""
+        self._is_sent = True
+        self._crew.tell(self, "verifying", self.size_bytes)
+        names = self._crew.names("destination")
+        operations.stat(names, self.temporary, self._heard(self._arrived))
+        self._sum("destination", self.temporary, self._verify)
+
+    def fail(self, error: DoorError, where: Where) -> None:
+        """Ends with an error."""
+        self.give_up(self._crew.explain(error, where))
+
+    def give_up(self, problem: Problem) -> None:
+        """Ends with a problem."""
+        self._end(ItemDone(self.item.index, problem=problem))
+
+    # --- looking ---
+
+    def _seen(self, answer: Entry | Refused | None) -> None:
+        if isinstance(answer, Refused):
+            self.fail(door_error("stat", answer), "source")
+        elif answer is None:
+            self.fail(DoorError("stat", 2, "No such file or directory"), "source")
+        elif answer.kind != "file":
+            self.fail(DoorError("stat", 21, "Is a directory"), "source")
+        else:
+            self._found = answer
+            if self._destination_is_known:
+                self._decide()
+
+    def _look_at_destination(self, without_parent: DoorError | None) -> None:
+        if self.over:
+            return
+        if without_parent is not None:
+            self.fail(without_parent, "destination")
+            return
+        names = self._crew.names("destination")
+        self._try("destination", lambda: operations.stat(names, self.final, self._heard(self._seen_there)))
+
+    def _seen_there(self, answer: Entry | Refused | None) -> None:
+        if isinstance(answer, Refused):
+            self.fail(door_error("stat", answer), "destination")
+        elif answer is not None and answer.kind != "file":
+            self.fail(DoorError("stat", 21, "Is a directory"), "destination")
+        else:
+            self._existing = answer
+            self._destination_is_known = True
+            if self._found is not None:
+                self._decide()
+
+    def _decide(self) -> None:
+        """Both ends have been looked at."""
+        if self._existing is not None and self._existing.size_bytes == self.size_bytes:
+            self._sum("destination", self.final, self._compare)
+            self._sum("source", self.source, self._compare)
+        elif self._existing is not None and self._crew.task.overwrite == "never":
+            self.fail(DoorError("stat", 17, "File exists"), "destination")
+        elif self.size_bytes <= _SUM_FIRST_BYTES:
+            self._sum("source", self.source, lambda: self._crew.send(self))
+        else:
+            self._sum("source", self.source, self._verify)
+            self._crew.send(self)
+
+    def _compare(self) -> None:
+        """Both ends may have the same bytes already."""
+        if len(self._sums) < 2:
+            return
+        if self._sums["source"] == self._sums["destination"]:
+            self._end(ItemDone(self.item.index, self.size_bytes, self._sums["source"], adopted=True))
+        elif self._crew.task.overwrite == "never":
+            self.fail(DoorError("stat", 17, "File exists"), "destination")
+        else:
+            del self._sums["destination"]
+            self._crew.send(self)
+
+    # --- verifying ---
+
+    def _arrived(self, answer: Entry | Refused | None) -> None:
+        if isinstance(answer, Refused):
+            self.fail(door_error("stat", answer), "destination")
+        elif answer is None or answer.size_bytes != self.size_bytes:
+            self._differs(size_differs(self.size_bytes, -1 if answer is None else answer.size_bytes))
+
+    def _verify(self) -> None:
+        if not self._is_sent or len(self._sums) < 2:
+            return
+        if self._sums["source"] != self._sums["destination"]:
+            self._differs(checksum_differs(self._crew.task.algorithm, self._sums["source"], self._sums["destination"]))
+        elif self._existing is None and self._crew.task.overwrite == "never":
+            operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_again))
+        else:
+            self._put_in_place()
+
+    def _differs(self, problem: Problem) -> None:
+        """Finds out whether that is because the source was written to."""
+        before = self._found
+
+        def look(answer: Entry | Refused | None) -> None:
+            same = isinstance(answer, Entry) and before is not None and _as_it_was(answer, before)
+            self.give_up(problem if same else source_changed())
+
+        operations.stat(self._crew.names("source"), self.source, self._heard(look))
+
+    def _seen_again(self, answer: Entry | Refused | None) -> None:
+        if isinstance(answer, Refused):
+            self.fail(door_error("stat", answer), "destination")
+        elif answer is not None:
+            self.fail(DoorError("stat", 17, "File exists"), "destination")
+        else:
+            self._put_in_place()
+
+    def _put_in_place(self) -> None:
+        if self._existing is None or self._crew.rename_replaces:
+            self._rename(self.temporary, self.final, self._placed, self._fail_to_place)
+            return
+        # What is there has to make room, and comes back where the new one cannot take its place.
+        aside = self._crew.aside(self)
+
+        def back(error: DoorError) -> None:
+            self._rename(aside, self.final, lambda: self._fail_to_place(error), self._fail_to_place)
+
+        def placed() -> None:
+            self.left.append(aside)
+            self._placed()
+
+        self._rename(
+            self.final, aside, lambda: self._rename(self.temporary, self.final, placed, back), self._fail_to_place
+        )
+
+    def _placed(self) -> None:
+        self.left.remove(self.temporary)
+        self._end(ItemDone(self.item.index, self.size_bytes, self._sums["source"]))
+
+    def _fail_to_place(self, error: DoorError) -> None:
+        self.fail(error, "destination")
+
+    def _rename(
+        self, path: bytes, new_path: bytes, done: Callable[[], None], failed: Callable[[DoorError], None]
+    ) -> None:
+        def take(answer: Refused | None) -> None:
+            if answer is None:
+                done()
+            else:
+                failed(door_error("rename", answer))
+
+        operations.rename(self._crew.names("destination"), path, new_path, self._heard(take))
+
+    # --- small things ---
+
+    def _sum(self, side: Side, path: bytes, then: Callable[[], None]) -> None:
+        def take(answer: str | Refused) -> None:
+            if isinstance(answer, Refused):
+                self.fail(door_error("checksum", answer), side)
+            else:
+                self._sums[side] = answer
+                then()
+
+        names, algorithm = self._crew.names(side), self._crew.task.algorithm
+        operations.checksum(names, path, algorithm, self._heard(take), patience_s=self._crew.checksum_patience_s)
+
+    def _heard(self, take: Callable[[T], None]) -> Callable[[T], None]:
+        """Has an answer forgotten that comes after the end, or after the bytes were begun anew."""
+        generation = self.generation
+
+        def heard(answer: T) -> None:
+            if not self.over and self.generation == generation:
+                take(answer)
+
+        return heard
+
+    def _try(self, where: Where, ask: Callable[[], None]) -> None:
+        try:
+            ask()
+        except UnfitName as error:
+            self.fail(door_error("stat", error), where)
+
+    def _end(self, done: ItemDone) -> None:
+        if not self.over:
+            self.over = True
+            self._crew.end(self, done)
+
+
+def _as_it_was(now: Entry, before: Entry) -> bool:
+    return (now.size_bytes, now.modify_time_s) == (before.size_bytes, before.modify_time_s)
