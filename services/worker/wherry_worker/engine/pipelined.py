@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from wherry_gridftp.errors import NotOffered
 
 from wherry_worker.engine.gridftp_door import GridFtpDoor
+from wherry_worker.engine.kept_connections import KeptConnections
 from wherry_worker.engine.messages import (
     Changed,
     ChecksumFile,
@@ -45,6 +46,7 @@ class PipelinedEngine:
         self._setup = setup
         self._names = names
         self._fallback = fallback
+        self._kept = KeptConnections()
         self._copier: StepwiseEngine | None = None
         self._doors = None
         if setup.destination is not None:
@@ -71,7 +73,7 @@ class PipelinedEngine:
                 parent(join(task.destination_directory, item.destination_name)) for item in task.items
             )
             self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, tuple(directories)))
-        run = PipelinedCopy(self._setup, self._doors, task, self._names.explain, on_progress, halted)
+        run = PipelinedCopy(self._setup, self._doors, self._kept, task, self._names.explain, on_progress, halted)
         try:
             yield from run.results()
         except DoorError as error:
@@ -115,6 +117,7 @@ class PipelinedEngine:
 
     def close(self) -> None:
         """As the port says."""
+        self._kept.close()
         self._names.close()
         if self._copier is not None:
             self._copier.close()

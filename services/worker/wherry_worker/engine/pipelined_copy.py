@@ -27,6 +27,7 @@ from wherry_gridftp.third_party import ANSWER_OF_THE_OTHER_S, Failure, ThirdPart
 from wherry_worker.engine.failures import Where
 from wherry_worker.engine.file_course import Course
 from wherry_worker.engine.gridftp_door import GridFtpDoor, door_error
+from wherry_worker.engine.kept_connections import KeptConnections
 from wherry_worker.engine.messages import CopyFiles, CopyItem, CopyPhase, ItemDone, Problem, Progress, Setup, Side
 from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.parents import Parents
@@ -49,6 +50,7 @@ _MOST_LOSSES = 3
 """So many connections may be lost one after the other, without a file that came to its end between them."""
 _GENERATIONS = 1_000_000
 """Temporary names of a second try are numbered from here on, of a third from twice that: no name is used twice."""
+_NAMES = "names"
 _CLEAN_UP_S = 10.0
 _SECOND_LOOK_S = 0.3
 """A server that was stopped may make the file that it was about to write just after that was removed."""
@@ -62,11 +64,19 @@ class PipelinedCopy:
     """One task of copying; see the module.
 
     Args:
+        kept: connections of the task before, and for the next.
         explain: says what an error means for people, as `failures.explain`.
     """
 
     def __init__(
-        self, setup: Setup, doors: Doors, task: CopyFiles, explain: Explain, on_progress: OnProgress, halted: Halted
+        self,
+        setup: Setup,
+        doors: Doors,
+        kept: KeptConnections,
+        task: CopyFiles,
+        explain: Explain,
+        on_progress: OnProgress,
+        halted: Halted,
     ) -> None:
         self.task = task
         self.explain = explain
@@ -74,6 +84,7 @@ class PipelinedCopy:
         self.parents: Parents | None = None
         self._patience_s = float(setup.marker_timeout_s)
         self._doors: dict[Side, GridFtpDoor] = dict(zip(_SIDES, doors, strict=True))
+        self._kept = kept
         self._on_progress = on_progress
         self._halted = halted
         self._todo: deque[Course] = deque(self._course(item) for item in task.items)
@@ -87,6 +98,7 @@ class PipelinedCopy:
         self._fatal: Problem | None = None
         self._names: dict[Side, Connection] = {}
         self._pair: ThirdParty[int] | None = None
+        self._streams = 1
 
     def results(self) -> Iterator[ItemDone]:
         """Copies, yielding each file as it is in place or has failed.
@@ -100,6 +112,7 @@ class PipelinedCopy:
             while self._fatal is None:
                 self._admit()
                 if not self._open and not self._ended:
+                    self._keep()
                     return
                 self._go_on()
                 while self._ended:
@@ -198,18 +211,19 @@ class PipelinedCopy:
 
     def _open_pair(self) -> None:
         """Opens the connections that send bytes; what it costs is paid when the first file needs them."""
-        large = self._to_send[0].size_bytes >= _LARGE_BYTES
-        with contextlib.ExitStack() as stack:
-            both: dict[Side, Connection] = {}
-            for side in _SIDES:
-                both[side] = stack.enter_context(self._connected(side))
-            try:
-                set_up(both["source"], both["destination"], DataChannel(streams=_STREAMS if large else 1))
-            except GridFtpError as error:
-                raise _Stopped(door_error("copy", error), "transfer") from error
-            stack.pop_all()
+        self._streams = _STREAMS if self._to_send[0].size_bytes >= _LARGE_BYTES else 1
+        channel = DataChannel(streams=self._streams)
+        connections = self._kept.take(channel)
+        if connections is None:
+            with contextlib.ExitStack() as stack:
+                connections = [stack.enter_context(self._connected(side)) for side in _SIDES]
+                try:
+                    set_up(connections[0], connections[1], channel)
+                except GridFtpError as error:
+                    raise _Stopped(door_error("copy", error), "transfer") from error
+                stack.pop_all()
         self._pair = ThirdParty(
-            both["source"], both["destination"], self._sent, self._moved, patience_s=self._patience_s
+            connections[0], connections[1], self._sent, self._moved, patience_s=self._patience_s
         )
 
     def _moved(self, index: int, markers: Markers) -> None:
@@ -229,8 +243,8 @@ class PipelinedCopy:
 
     def _open_names(self) -> None:
         try:
-            for side in _SIDES:
-                self._names[side] = self._connected(side)
+            for side, connection in zip(_SIDES, self._kept.take(_NAMES) or (None, None), strict=True):
+                self._names[side] = connection or self._connected(side)
         except _Stopped as stopped:
             self._fatal = self.explain(stopped.error, stopped.where)
             return
@@ -310,6 +324,17 @@ class PipelinedCopy:
             self._fatal = self.explain(error, "transfer")
 
     # --- ending ---
+
+    def _keep(self) -> None:
+        """Leaves the connections to the next task, where nothing has happened to them."""
+        if self._pair is not None and not self._pair.failed:
+            self._kept.keep(DataChannel(streams=self._streams), list(self._pair.connections.values()))
+            self._pair = None
+        with contextlib.suppress(Broken):
+            pump(self._names.values(), lambda: not any(one.busy for one in self._names.values()), within_s=_CLEAN_UP_S)
+            if not self._suspect:
+                self._kept.keep(_NAMES, [self._names[side] for side in _SIDES])
+                self._names = {}
 
     def _close(self) -> None:
         if self._pair is not None:
