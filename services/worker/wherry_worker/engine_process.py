@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from wherry_worker.engine import boot
+from wherry_worker.engine.codec import ProtocolError, decode, encode
 from wherry_worker.engine.framing import HEADER, FramingError, body_length, pack
 from wherry_worker.engine.messages import (
     Begin,
@@ -25,12 +26,9 @@ from wherry_worker.engine.messages import (
     Message,
     Problem,
     Progress,
-    ProtocolError,
     Ready,
     Setup,
     Task,
-    decode,
-    encode,
 )
 
 DeathCause = Literal["crashed", "cancelled", "deadline", "stalled", "memory", "closed"]

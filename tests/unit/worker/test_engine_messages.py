@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wherry_worker.engine.codec import ProtocolError, decode, encode
 from wherry_worker.engine.framing import MAX_FRAME_BYTES, FramingError, body_length, pack, read_frame
 from wherry_worker.engine.messages import (
     PROTOCOL_VERSION,
@@ -25,11 +26,8 @@ from wherry_worker.engine.messages import (
     ListDirectory,
     Pair,
     Problem,
-    ProtocolError,
     Setup,
     StatResult,
-    decode,
-    encode,
 )
 from wherry_worker.engine.paths import to_bytes, to_text
 

@@ -56,6 +56,11 @@ class GridFtpDoor:
             raise
         return connection
 
+    @property
+    def offered(self) -> frozenset[str]:
+        """What the server offers, by the names of FEAT; known once there has been a connection."""
+        return self._offered or frozenset()
+
     def path(self, path: str) -> bytes:
         """Returns a path as a command carries it: its bytes as they are, below the door's root path."""
         return to_bytes(self.door.root_path.rstrip("/") + "/" + path.lstrip("/"))

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 
 from wherry_worker.engine import process
+from wherry_worker.engine.codec import ProtocolError, decode, encode
 from wherry_worker.engine.framing import FramingError, pack, read_frame
 from wherry_worker.engine.messages import (
     Begin,
@@ -29,7 +30,6 @@ from wherry_worker.engine.messages import (
     Message,
     Problem,
     Progress,
-    ProtocolError,
     Ready,
     RemoveDirectory,
     RemoveFiles,
@@ -39,8 +39,6 @@ from wherry_worker.engine.messages import (
     Stat,
     Task,
     Unlink,
-    decode,
-    encode,
 )
 from wherry_worker.engine.port import Engine, EngineFactory, Halted, OnProgress, TaskFailed
 

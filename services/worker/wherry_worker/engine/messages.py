@@ -6,25 +6,19 @@ survives the JSON. Times are seconds since the epoch, durations seconds.
 
 from __future__ import annotations
 
-import json
-import types
-import typing
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 #: Raised with every change that an engine of another release would misread; both sides refuse any other.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 Side = Literal["source", "destination"]
 EntryKind = Literal["file", "directory", "symlink", "other", "unlistable"]
 Party = Literal["unknown", "user", "source_site", "destination_site", "operator", "network"]
 Overwrite = Literal["never", "always"]
 CopyPhase = Literal["copying", "verifying", "namespace"]
-
-
-class ProtocolError(Exception):
-    """The other side of the pipe speaks another version or sent a message that is none."""
+#: How bytes go from door to door: as they are, between servers that know each other, or encrypted besides.
+Protection = Literal["clear", "authenticated", "encrypted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,9 @@ class Door:
 class Setup:
     """First message, and again whenever credentials were renewed: the doors to work at.
 
-    `destination` is None where one site is worked on. `engine` names the implementation.
+    `destination` is None where one site is worked on. `engine` names the implementation. `channel_context` is what both
+    servers know each other by where the bytes between them are protected (base64 of a certificate, its key and the
+    certificate again; GridFTP's DCSC); without it they cannot be.
     """
 
     engine: str
@@ -76,6 +72,7 @@ class Setup:
     namespace_timeout_s: int = 60
     checksum_timeout_s: int = 1800
     marker_timeout_s: int = 120
+    channel_context: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +164,7 @@ class CopyFiles:
 
     `remove_stale` has temporary names of the same tag and older fences removed before. With `make_parents` the
     directories of the destination files are made where they are missing, each once. Temporaries stand beside the files
-    that they become.
+    that they become. `protection` None leaves it to the engine: small files are encrypted where both doors offer it.
     """
 
     tag: str
@@ -179,6 +176,7 @@ class CopyFiles:
     algorithm: str = "adler32"
     remove_stale: bool = False
     make_parents: bool = False
+    protection: Protection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +304,13 @@ class ItemDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelUsed:
+    """How the bytes of a copy go; told before the first of them."""
+
+    protection: Protection
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far the running item is: bytes at the destination, in which phase. At most one a second."""
 
@@ -337,82 +342,7 @@ Message = (
     | UnlinkResult
     | ChecksumResult
     | ItemDone
+    | ChannelUsed
     | Progress
     | Finished
 )
-_MESSAGES: dict[str, type] = {cls.__name__: cls for cls in typing.get_args(Message)}
-_TASKS: dict[str, type] = {cls.__name__: cls for cls in typing.get_args(Task)}
-
-
-def encode(message: Message) -> bytes:
-    """Returns a message as JSON, with its type and the protocol's version."""
-    return json.dumps(
-        {"v": PROTOCOL_VERSION, "t": type(message).__name__, "m": _plain(message)}, separators=(",", ":")
-    ).encode("ascii")
-
-
-def decode(body: bytes) -> Message:
-    """Reads a message; raises ProtocolError for another version, an unknown type, or a field that is wrong."""
-    try:
-        outer = json.loads(body)
-        version, name, content = outer["v"], outer["t"], outer["m"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError from error
-    if version != PROTOCOL_VERSION or name not in _MESSAGES:
-        raise ProtocolError(f"version {version!r}, type {name!r}")
-    try:
-        return typing.cast("Message", _build(_MESSAGES[name], content))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProtocolError(f"type {name!r}") from error
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        plain = {}
-        for field in fields(value):
-            inner = getattr(value, field.name)
-            if inner != field.default:  # what is at its default is left out: entries travel by the thousand
-                plain[field.name] = _plain(inner)
-        if type(value).__name__ in _TASKS:
-            plain["t"] = type(value).__name__
-        return plain
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _build(cls: type, content: dict[str, Any]) -> object:
-    hints = _hints(cls)
-    return cls(**{name: _value(hints[name], item) for name, item in content.items() if name != "t"})
-
-
-def _value(hint: Any, item: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        if not isinstance(item, list):
-            raise TypeError
-        inner = typing.get_args(hint)[0]
-        return tuple(_value(inner, part) for part in item)
-    if origin in (types.UnionType, typing.Union):
-        choices = typing.get_args(hint)
-        if item is None and type(None) in choices:
-            return None
-        if isinstance(item, dict) and "t" in item:
-            return _build(_TASKS[item["t"]], item)
-        return _value(next(choice for choice in choices if choice is not type(None)), item)
-    if origin is Literal:
-        if item not in typing.get_args(hint):
-            raise ValueError
-        return item
-    if is_dataclass(hint):
-        return _build(typing.cast("type", hint), item)
-    if hint is float and isinstance(item, int) and not isinstance(item, bool):
-        return float(item)
-    if type(item) is not hint:
-        raise TypeError
-    return item

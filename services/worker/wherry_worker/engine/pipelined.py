@@ -10,6 +10,7 @@ from wherry_worker.engine.gridftp_door import GridFtpDoor
 from wherry_worker.engine.kept_connections import KeptConnections
 from wherry_worker.engine.messages import (
     Changed,
+    ChannelUsed,
     ChecksumFile,
     ChecksumResult,
     CopyFiles,
@@ -30,6 +31,7 @@ from wherry_worker.engine.messages import (
 from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.pipelined_copy import PipelinedCopy
+from wherry_worker.engine.pipelined_removal import remove_files
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.stepwise import StepwiseEngine
 
@@ -53,7 +55,7 @@ class PipelinedEngine:
             timeout_s = setup.namespace_timeout_s
             self._doors = GridFtpDoor(setup.source, timeout_s), GridFtpDoor(setup.destination, timeout_s)
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
         """Copies all files at once."""
         if self._doors is None:
             raise LookupError("a copy for an engine with one door")
@@ -65,7 +67,7 @@ class PipelinedEngine:
                 self._copier = self._fallback()
         yield from self._copier.copy_files(task, on_progress, halted)
 
-    def _copied(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+    def _copied(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
         if self._doors is None:
             raise LookupError("a copy for an engine with one door")
         if task.remove_stale:
@@ -100,8 +102,16 @@ class PipelinedEngine:
         return self._names.unlink(task)
 
     def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
-        """As the port says."""
-        return self._names.remove_files(task, halted)
+        """Removes all files at once."""
+        door = GridFtpDoor(self._setup.source, self._setup.namespace_timeout_s)
+        try:
+            yield from remove_files(
+                door, task, lambda error: self._names.explain(error, "source"), halted, lambda: door.connect(("MLST",))
+            )
+        except NotOffered:
+            yield from self._names.remove_files(task, halted)
+        except DoorError as error:
+            raise TaskFailed(self._names.explain(error, "source")) from error
 
     def remove_directory(self, task: RemoveDirectory) -> None:
         """As the port says."""

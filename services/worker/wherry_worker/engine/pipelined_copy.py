@@ -28,12 +28,24 @@ from wherry_worker.engine.failures import Where
 from wherry_worker.engine.file_course import Course
 from wherry_worker.engine.gridftp_door import GridFtpDoor, door_error
 from wherry_worker.engine.kept_connections import KeptConnections
-from wherry_worker.engine.messages import CopyFiles, CopyItem, CopyPhase, ItemDone, Problem, Progress, Setup, Side
+from wherry_worker.engine.messages import (
+    ChannelUsed,
+    CopyFiles,
+    CopyItem,
+    CopyPhase,
+    ItemDone,
+    Problem,
+    Progress,
+    Protection,
+    Setup,
+    Side,
+)
 from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.parents import Parents
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.temporary import aside_name, temporary_name
+from wherry_worker.engine.verification import not_protected
 
 NEEDED = ("MLST", "CKSM", "DCAU")
 """What both servers must offer; others are left to gfal2."""
@@ -41,6 +53,7 @@ _FILES_UNDER_WAY = 384
 _FILES_SENDING = 128
 _BYTES_UNDER_WAY = 512 << 20
 """Beyond this only the file that moves and the one behind it: a pause finishes what has been begun."""
+_ENCRYPTED_BYTES = 1_000_000
 _LARGE_BYTES = 32 << 20
 _STREAMS = 4
 _TELL_BYTES = 4 << 20
@@ -98,10 +111,13 @@ class PipelinedCopy:
         self._fatal: Problem | None = None
         self._names: dict[Side, Connection] = {}
         self._pair: ThirdParty[int] | None = None
-        self._streams = 1
+        self._context = setup.channel_context
+        self._protection: Protection = "clear"
+        self._told_protection = False
+        self._channel = DataChannel()
 
-    def results(self) -> Iterator[ItemDone]:
-        """Copies, yielding each file as it is in place or has failed.
+    def results(self) -> Iterator[ItemDone | ChannelUsed]:
+        """Copies, yielding each file as it is in place or has failed, and how bytes go before the first of them.
 
         Raises:
             TaskFailed: what would happen to every further file.
@@ -109,12 +125,16 @@ class PipelinedCopy:
         """
         try:
             self._open_names()
+            self._choose_protection()
             while self._fatal is None:
                 self._admit()
                 if not self._open and not self._ended:
                     self._keep()
                     return
                 self._go_on()
+                if self._pair is not None and not self._told_protection:
+                    self._told_protection = True
+                    yield ChannelUsed(self._protection)
                 while self._ended:
                     self._losses = 0
                     yield self._ended.popleft()
@@ -209,10 +229,27 @@ class PipelinedCopy:
             self.tell(course, "copying", 0)
             pair.submit(course.item.index, course.source, course.temporary)
 
+    def _choose_protection(self) -> None:
+        """Small files are encrypted where both doors offer it: it costs them nothing that could be seen."""
+        if self._fatal is not None:
+            return
+        offered = bool(self._context) and all("DCSC" in door.offered for door in self._doors.values())
+        wanted = self.task.protection
+        if wanted in ("authenticated", "encrypted") and not offered:
+            self._fatal = not_protected()
+        elif wanted is not None:
+            self._protection = wanted
+        elif offered and self.task.items:
+            average = sum(item.size_bytes for item in self.task.items) / len(self.task.items)
+            self._protection = "encrypted" if average <= _ENCRYPTED_BYTES else "clear"
+
     def _open_pair(self) -> None:
         """Opens the connections that send bytes; what it costs is paid when the first file needs them."""
-        self._streams = _STREAMS if self._to_send[0].size_bytes >= _LARGE_BYTES else 1
-        channel = DataChannel(streams=self._streams)
+        self._channel = channel = DataChannel(
+            streams=_STREAMS if self._to_send[0].size_bytes >= _LARGE_BYTES else 1,
+            context=self._context if self._protection != "clear" else None,
+            private=self._protection == "encrypted",
+        )
         connections = self._kept.take(channel)
         if connections is None:
             with contextlib.ExitStack() as stack:
@@ -328,7 +365,7 @@ class PipelinedCopy:
     def _keep(self) -> None:
         """Leaves the connections to the next task, where nothing has happened to them."""
         if self._pair is not None and not self._pair.failed:
-            self._kept.keep(DataChannel(streams=self._streams), list(self._pair.connections.values()))
+            self._kept.keep(self._channel, list(self._pair.connections.values()))
             self._pair = None
         with contextlib.suppress(Broken):
             pump(self._names.values(), lambda: not any(one.busy for one in self._names.values()), within_s=_CLEAN_UP_S)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from wherry_worker.engine.messages import (
     Changed,
+    ChannelUsed,
     ChecksumFile,
     ChecksumResult,
     CopyFiles,
@@ -80,8 +81,10 @@ class Engine(Protocol):
         """Has a door compute a file's checksum."""
         ...
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
         """Copies files from door to door, yielding each as it is verified and in place, or has failed; in any order.
+
+        Before the first bytes it says how they go.
 
         Once it is halted it finishes the files that it has begun, and ends.
         """

@@ -13,6 +13,7 @@ from dataclasses import replace
 from wherry_worker.engine.failures import Where, explain
 from wherry_worker.engine.messages import (
     Changed,
+    ChannelUsed,
     ChecksumFile,
     ChecksumResult,
     CopyFiles,
@@ -41,7 +42,7 @@ from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
 from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.temporary import aside_name, is_stale, temporary_name
-from wherry_worker.engine.verification import checksum_differs, size_differs
+from wherry_worker.engine.verification import checksum_differs, not_protected, size_differs
 
 BATCH_ENTRIES = 1000
 #: Between two looks for temporaries after a kill: a server may create the file just after the first look.
@@ -167,8 +168,11 @@ class StepwiseEngine:
 
     # --- copying ---
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
-        """Copies file by file; what would fail for all of them ends the task."""
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
+        """Copies file by file; what would fail for all of them ends the task. The bytes go as they are."""
+        if task.protection not in (None, "clear"):
+            raise TaskFailed(not_protected())
+        yield ChannelUsed("clear")
         if task.remove_stale:
             directories = tuple(dict.fromkeys(parent(_final_path(task, item)) for item in task.items))
             self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, directories))

@@ -1,4 +1,4 @@
-"""What is said of a copy that is not like its source."""
+"""What is said of a copy that is not like its source, or cannot be made as it was asked for."""
 
 from __future__ import annotations
 
@@ -35,4 +35,15 @@ def source_changed() -> Problem:
         "user",
         retryable=True,
         help="It is tried again; copy it once nothing writes to it any more.",
+    )
+
+
+def not_protected() -> Problem:
+    """The bytes shall go protected, and one of the doors cannot do that."""
+    return Problem(
+        "DATA_CHANNEL_NOT_PROTECTED",
+        "The two sites cannot protect the bytes on their way, as was asked for.",
+        "user",
+        help="Leave the protection of the data channel to the sites.",
+        stops=True,
     )
