@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from wherry_gridftp.connection import Connection
-from wherry_gridftp.errors import NotOffered
+from wherry_gridftp.errors import NotOffered, Refused
 from wherry_gridftp.pump import command
+from wherry_gridftp.replies import Reply
 
-_PASSIVE = re.compile(rb"(\d+,\d+,\d+,\d+,\d+,\d+)")
-_EXTENDED = re.compile(rb"\(\|([12]?)\|([^|]*)\|(\d+)\|\)")
+_PASSIVE = re.compile(rb"(?<!\d)" + rb",".join([rb"(\d{1,3})"] * 6) + rb"(?!\d)")
+_EXTENDED = re.compile(rb"\(\|([12]?)\|([^|]{0,64})\|(\d{1,5})\|\)")
+_ENCODED = re.compile(rb"[A-Za-z0-9+/=]{16,}")
+"""What may be of a key: some servers repeat what they do not like, in whole or in part, as it came or as PEM."""
+_PROTECTED_BLOCK_BYTES = 1 << 20
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,55 +38,130 @@ class DataChannel:
     """
 
     streams: int = 1
-    context: str | None = None
+    context: str | None = field(default=None, repr=False)
     private: bool = True
     buffer_bytes: int = 0
 
 
-def set_up(source: Connection, destination: Connection, channel: DataChannel) -> None:
+def set_up(source: Connection, destination: Connection, channel: DataChannel) -> DataChannel:
     """Has the source send to the destination what RETR and STOR name from now on.
 
+    Returns the channel as it is: what only makes it faster is left out where a server does not take it. Its protection
+    is what was asked for, or there is no channel.
+
+    The destination says where it listens, and the source goes there: over IPv6 where both connections do, else over
+    IPv4 where the destination has it.
+
     Raises:
-        Refused: a server does not take one of the options.
-        NotOffered: the two have no family of addresses in common.
+        NotOffered: a server does not know what is needed, or the two have no family of addresses in common.
+        Refused: a server does not want to.
         ConnectionLost.
     """
     for connection in (source, destination):
-        command(connection, b"TYPE I")
-        command(connection, b"MODE E")
-        for line in _protection(channel):
-            command(connection, line)
-        if channel.buffer_bytes:
-            command(connection, f"SBUF {channel.buffer_bytes}".encode())
-    if channel.streams > 1:
-        command(source, f"OPTS RETR Parallelism={channel.streams},{channel.streams},{channel.streams};".encode())
-    if destination.is_ipv6:
-        command(source, _extended_port(destination))
-    else:
-        command(source, b"PORT " + _port(destination))
+        _need(connection, b"TYPE I")
+        _need(connection, b"MODE E")
+        _protect(connection, channel)
+    streams, buffer_bytes = channel.streams, channel.buffer_bytes
+    if buffer_bytes:
+        line = f"SBUF {buffer_bytes}".encode()
+        taken = [_try(connection, line) for connection in (source, destination)]
+        buffer_bytes = buffer_bytes if all(taken) else 0
+    if streams > 1 and not _try(source, f"OPTS RETR Parallelism={streams},{streams},{streams};".encode()):
+        streams = 1
+    _join(source, destination)
+    return replace(channel, streams=streams, buffer_bytes=buffer_bytes)
 
 
-def _protection(channel: DataChannel) -> list[bytes]:
+def _protect(connection: Connection, channel: DataChannel) -> None:
     if channel.context is None:
-        return [b"DCAU N"]
-    lines = [b"DCSC P " + channel.context.encode(), b"DCAU A"]
-    return [*lines, b"PBSZ 1048576", b"PROT P"] if channel.private else lines
+        try:
+            command(connection, b"DCAU N")
+        except Refused as refused:
+            # Who does not know of it does not ask for it either.
+            if not refused.reply.not_understood:
+                raise
+        return
+    _need(connection, b"DCSC P " + channel.context.encode("ascii"), secret=True)
+    _need(connection, b"DCAU A")
+    if channel.private:
+        _need(connection, b"PBSZ %d" % _PROTECTED_BLOCK_BYTES)
+        _need(connection, b"PROT P")
 
 
-def _port(destination: Connection) -> bytes:
+def _need(connection: Connection, line: bytes, *, secret: bool = False) -> None:
+    """Sends a command without which there is no channel; what is `secret` in it goes into no error."""
+    try:
+        command(connection, line)
+    except Refused as refused:
+        reply = refused.reply
+        if secret:
+            reply = Reply(reply.code, tuple(_ENCODED.sub(b"...", one) for one in reply.lines))
+        problem = NotOffered(reply.text) if reply.not_understood else Refused(reply)
+    else:
+        return
+    # Not from within: the refusal that holds the server's own words would be told as the cause.
+    raise problem
+
+
+def _try(connection: Connection, line: bytes) -> bool:
+    try:
+        command(connection, line)
+    except Refused:
+        return False
+    return True
+
+
+# --- where to ---
+
+
+def _join(source: Connection, destination: Connection) -> None:
+    """Tells the source where the destination listens; the other family where one of them does not take the first."""
+    ways = [_listen_extended, _listen] if source.is_ipv6 and destination.is_ipv6 else [_listen, _listen_extended]
+    refusals: list[Refused | NotOffered] = []
+    for listen in ways:
+        try:
+            host, port = listen(destination)
+            command(source, _port_command(host, port))
+        except (Refused, NotOffered) as problem:
+            refusals.append(problem)
+        else:
+            return
+    first = refusals[0]
+    if all(isinstance(one, NotOffered) or one.reply.code >= 500 for one in refusals):
+        raise NotOffered("no family of addresses in common: " + "; ".join(str(one) for one in refusals)) from first
+    raise first
+
+
+def _port_command(host: Address, port: int) -> bytes:
+    if host.version == 4:
+        return b"PORT " + b",".join(b"%d" % number for number in (*host.packed, port >> 8, port & 255))
+    return f"EPRT |2|{host}|{port}|".encode("ascii")
+
+
+def _listen(destination: Connection) -> tuple[Address, int]:
+    """Asks for a port by RFC 959, which is for IPv4."""
     reply = command(destination, b"PASV")
     match = _PASSIVE.search(reply.lines[-1][4:])
-    if match is None:
+    numbers: Sequence[int] = [int(one) for one in match.groups()] if match is not None else []
+    if not numbers or max(numbers) > 255:
         raise NotOffered(reply.text)
-    return match[1]
+    return _checked(reply, ipaddress.IPv4Address(bytes(numbers[:4])), numbers[4] << 8 | numbers[5])
 
 
-def _extended_port(destination: Connection) -> bytes:
+def _listen_extended(destination: Connection) -> tuple[Address, int]:
     """Asks for a port by RFC 2428; an answer without an address means that of the control connection."""
     reply = command(destination, b"EPSV")
     match = _EXTENDED.search(reply.lines[-1])
     if match is None:
         raise NotOffered(reply.text)
-    host = match[2].decode("ascii", "replace") or destination.peer.partition("%")[0]
-    version = 2 if ipaddress.ip_address(host).version == 6 else 1
-    return f"EPRT |{version}|{host}|{int(match[3])}|".encode()
+    try:
+        host = ipaddress.ip_address(match[2].decode("ascii").partition("%")[0] or destination.peer)
+    except ValueError as error:
+        raise NotOffered(reply.text) from error
+    return _checked(reply, host, int(match[3]))
+
+
+def _checked(reply: Reply, host: Address, port: int) -> tuple[Address, int]:
+    if host.is_unspecified or host.is_multicast or not 0 < port < 1 << 16:
+        raise NotOffered(f"nobody can connect to that: {reply.text}")
+    return host, port

@@ -6,9 +6,15 @@ import calendar
 import time
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from wherry_gridftp.replies import Garbled
 
 Kind = Literal["file", "directory", "symlink", "other"]
 _KINDS: dict[bytes, Kind] = {b"file": "file", b"dir": "directory", b"cdir": "directory", b"pdir": "directory"}
+_MAX_DIGITS = 19
+_TIME_DIGITS = 14
+_OCTAL = b"01234567"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +22,8 @@ class Entry:
     """What is at a path.
 
     Attributes:
-        name: as the server gave it: a path for MLST, a name for a listing.
+        name: as the server gave it: a path for MLST, a name for a listing. It is what the server says: who builds a
+            path on it looks for slashes first.
         size_bytes: a file's; 0 otherwise.
         modify_time_s: seconds since the epoch; 0: not told.
         mode: permission bits; 0: not told.
@@ -34,29 +41,49 @@ class Entry:
 
 
 def entry_of(line: bytes) -> Entry:
-    """Reads a line `fact=value;fact=value; name`."""
-    text, _, name = line.partition(b"; ")
+    """Reads a line `fact=value;fact=value; name`; raises Garbled.
+
+    Facts end at the first semicolon that a space follows: some servers have spaces in the values.
+    """
+    if line.startswith(b" "):
+        text, name = b"", line[1:]
+    else:
+        text, _, name = line.partition(b"; ")
+    if not name:
+        raise Garbled("an entry without a name")
     facts: dict[bytes, bytes] = {}
     for fact in text.split(b";"):
         key, _, value = fact.partition(b"=")
         facts[key.lower()] = value
     kind_fact = facts.get(b"type", b"").lower()
     kind: Kind = _KINDS.get(kind_fact, "other")
-    size, mode = facts.get(b"size", b"0"), facts.get(b"unix.mode", b"0")
+    size, link = facts.get(b"size", b""), facts.get(b"unix.slink")
     return Entry(
         name=name,
         kind=kind,
-        size_bytes=int(size) if kind == "file" and size.isdigit() else 0,
+        size_bytes=int(size) if kind == "file" and size.isdigit() and len(size) <= _MAX_DIGITS else 0,
         modify_time_s=_seconds(facts.get(b"modify", b"")),
-        mode=int(mode, 8) & 0o7777 if mode.isdigit() else 0,
-        target=facts.get(b"unix.slink", b"") if b"unix.slink" in facts or b"slink" in kind_fact else None,
+        mode=_mode(facts.get(b"unix.mode", b"")),
+        target=b"" if link is None and b"slink" in kind_fact else link and unquote_to_bytes(link),
         itself=kind_fact in (b"cdir", b"pdir"),
     )
 
 
+def _mode(text: bytes) -> int:
+    is_octal = 0 < len(text) <= _MAX_DIGITS and not text.strip(_OCTAL)
+    return int(text, 8) & 0o7777 if is_octal else 0
+
+
 def _seconds(modified: bytes) -> int:
+    """Reads `YYYYMMDDHHMMSS`, a fraction left out; by hand: a listing is full of them, and `strptime` is slow."""
+    digits = modified[:_TIME_DIGITS]
+    if len(digits) < _TIME_DIGITS or not digits.isdigit():
+        return 0
+    month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, _TIME_DIGITS, 2))
+    if not 1 <= day <= 31 or hour > 23 or minute > 59 or second > 60:
+        return 0
     try:
-        return calendar.timegm(time.strptime(modified[:14].decode("ascii", "replace"), "%Y%m%d%H%M%S"))
+        return calendar.timegm((int(digits[:4]), month, day, hour, minute, second))
     except ValueError:
         return 0
 

@@ -1,4 +1,18 @@
-"""What can go wrong, in the words of the protocol."""
+"""What can go wrong, in the words of the protocol.
+
+GridFtpError
+├── Refused                      the server said no; the connection is as good as before
+├── UnfitName                    never sent
+├── NotOffered                   the server lacks a part of the protocol
+├── Unreachable                  no connection came about
+├── ConnectionLost ── TimedOut   what was under way may have happened or not
+└── SecurityFailed
+    ├── HostNotTrusted           the server is not believed
+    │   ├── HostCertificateExpired, WrongHost, UnknownAuthority
+    ├── CredentialUnusable       here: it cannot be read
+    └── CredentialRefused        there: the server does not accept it
+        └── CredentialExpired
+"""
 
 from __future__ import annotations
 
@@ -18,7 +32,7 @@ class Refused(GridFtpError):
 
 
 class UnfitName(GridFtpError):
-    """A name holds a line break or a zero byte, which the protocol cannot carry."""
+    """A name holds a line break or a zero byte, which the protocol cannot carry, or is longer than a command may be."""
 
 
 class Unreachable(GridFtpError):
@@ -42,11 +56,34 @@ class SecurityFailed(GridFtpError):
 
 
 class HostNotTrusted(SecurityFailed):
-    """The server's certificate is not one for its host, or not of an authority that is trusted."""
+    """The server's certificate is not believed; the subclasses say why, where that is one of the usual reasons."""
+
+
+class HostCertificateExpired(HostNotTrusted):
+    """The server's certificate, or that of an authority above it, is past its end or before its beginning."""
+
+
+class WrongHost(HostNotTrusted):
+    """The server's certificate is for another host."""
+
+
+class UnknownAuthority(HostNotTrusted):
+    """The server's certificate is of no authority that is believed."""
 
 
 class CredentialUnusable(SecurityFailed):
-    """The client's own credential cannot be read or used."""
+    """The client's own credential, or the authorities it is to believe, cannot be read or used."""
+
+
+class CredentialRefused(SecurityFailed):
+    """The server does not accept the client's credential."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, at_server=True)
+
+
+class CredentialExpired(CredentialRefused):
+    """The server does not accept the client's credential because it has expired, as far as its words tell."""
 
 
 class NotOffered(GridFtpError):

@@ -8,9 +8,14 @@ from collections.abc import Iterable, Sequence
 from wherry_gridftp.replies import Reply
 
 PERFORMANCE, RANGES = 112, 111
-_STRIPE = re.compile(rb"Stripe Index: *(\d+)")
-_BYTES = re.compile(rb"Stripe Bytes Transferred: *(\d+)")
-_RANGE = re.compile(rb"(\d+)-(\d+)")
+MAX_RANGES = 4096
+"""Kept of one file; a server that tells more costs a resumed copy some bytes, and nobody memory."""
+MAX_RESTART_BYTES = 1 << 15
+"""Servers need not take lines of any length."""
+_MAX_STRIPES = 1024
+_STRIPE = re.compile(rb"Stripe Index: *(\d{1,9})(?!\d)")
+_BYTES = re.compile(rb"Stripe Bytes Transferred: *(\d{1,19})(?!\d)")
+_RANGE = re.compile(rb"(?<!\d)(\d{1,19})-(\d{1,19})(?!\d)")
 
 Range = tuple[int, int]
 """From the first byte to the one after the last."""
@@ -31,12 +36,15 @@ class Markers:
             if count is None:
                 return False
             index = int(stripe[1]) if stripe else 0
+            if index not in self._stripes and len(self._stripes) >= _MAX_STRIPES:
+                return False
             new = self._stripes.get(index) != int(count[1])
             self._stripes[index] = int(count[1])
             return new
         if reply.code == RANGES:
             before = self._ranges
-            self._ranges = merged([*before, *((int(first), int(last)) for first, last in _RANGE.findall(text[4:]))])
+            told = ((int(first), int(last)) for first, last in _RANGE.findall(text[4:]))
+            self._ranges = merged([*before, *told])[:MAX_RANGES]
             return self._ranges != before
         return False
 
@@ -63,5 +71,11 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
 
 
 def restart_value(ranges: Iterable[Range]) -> bytes:
-    """Returns ranges as REST wants them in MODE E."""
-    return b",".join(b"%d-%d" % one for one in ranges)
+    """Returns ranges as REST wants them in MODE E; of very many the first: what is left out is only sent again."""
+    value = b""
+    for first, last in ranges:
+        more = b"%s%d-%d" % (b"," if value else b"", first, last)
+        if len(value) + len(more) > MAX_RESTART_BYTES:
+            break
+        value += more
+    return value

@@ -5,29 +5,38 @@ Paths are absolute and bytes as they are: the protocol needs no quoting. All of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from wherry_gridftp.connection import Connection
+from wherry_gridftp.connection import Connection, check_fit
 from wherry_gridftp.entries import Entry, entry_of, time_value
 from wherry_gridftp.errors import Refused
 from wherry_gridftp.pump import Broken, pump
-from wherry_gridftp.replies import Reply
+from wherry_gridftp.replies import Garbled, Reply
 
 T = TypeVar("T")
 Then = Callable[[T | Refused], None]
+"""Gets what came of an operation."""
 _NOT_FOUND = 2
+_CHECKSUM = re.compile(rb"213[ -] *([0-9A-Fa-f]+) *")
+_ADLER32_DIGITS = 8
 
 
 def stat(connection: Connection, path: bytes, then: Then[Entry | None]) -> None:
     """Looks at a path, links followed; None: nothing is there."""
 
     def take(reply: Reply) -> None:
-        if reply.code >= 400:
+        if not reply.done:
             then(None if reply.errno == _NOT_FOUND else Refused(reply))
             return
-        line = next((line for line in reply.lines if line.startswith(b" ")), None)
-        then(Refused(reply) if line is None else entry_of(line[1:]))
+        line = next((line for line in reply.lines if line.startswith(b" ")), b" ")
+        try:
+            found = entry_of(line[1:])
+        except Garbled:
+            then(Refused(reply))
+        else:
+            then(found)
 
     connection.submit(b"MLST " + path, take)
 
@@ -43,9 +52,13 @@ def checksum(
     """
 
     def take(reply: Reply) -> None:
-        value = reply.lines[-1][4:].decode("ascii", "replace").strip().lower()
+        match = _CHECKSUM.fullmatch(reply.lines[-1])
+        if match is None:
+            then(Refused(reply))
+            return
+        value = match[1].decode("ascii").lower()
         # Some servers leave an adler32's zeros out.
-        then(Refused(reply) if reply.code >= 400 else value.rjust(8, "0") if algorithm == "adler32" else value)
+        then(value.rjust(_ADLER32_DIGITS, "0") if algorithm == "adler32" else value)
 
     connection.submit(f"CKSM {algorithm.upper()} 0 -1 ".encode() + path, take, patience_s=patience_s)
 
@@ -59,10 +72,12 @@ def rename(connection: Connection, path: bytes, new_path: bytes, then: Then[None
             refusals.append(Refused(reply))
 
     def second(reply: Reply) -> None:
-        if reply.code >= 400:
+        if not reply.done:
             refusals.append(Refused(reply))
         then(refusals[0] if refusals else None)
 
+    # Both, before the first is sent: a server that waits for the second half would take the next rename's for it.
+    check_fit(b"RNTO " + new_path)
     connection.submit(b"RNFR " + path, first)
     connection.submit(b"RNTO " + new_path, second)
 
@@ -93,11 +108,11 @@ def set_modify_time(connection: Connection, path: bytes, seconds: int, then: The
 
 
 def _plain(connection: Connection, line: bytes, then: Then[None]) -> None:
-    connection.submit(line, lambda reply: then(Refused(reply) if reply.code >= 400 else None))
+    connection.submit(line, lambda reply: then(None if reply.done else Refused(reply)))
 
 
 def ask(connection: Connection, submit: Callable[[Then[T]], None]) -> T:
-    """Submits one operation and waits: `ask(a, lambda then: stat(a, b"/x", then))`.
+    """Submits one operation and waits: `ask(a, partial(stat, a, b"/x"))`.
 
     Raises:
         Refused, ConnectionLost, UnfitName.

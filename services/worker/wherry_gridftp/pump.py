@@ -30,6 +30,9 @@ def pump(connections: Iterable[Connection], until: Callable[[], bool], *, within
         Broken: a connection was lost, or its server silent for too long.
     """
     every = list(connections)
+    for connection in every:
+        if connection.fileno() < 0:
+            raise Broken(connection, ConnectionLost("the connection has been closed"))
     poll = select.poll()
     by_number = {connection.fileno(): connection for connection in every}
     wanted: dict[int, int] = {}

@@ -11,14 +11,16 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, Literal, TypeVar
 
-from wherry_gridftp.connection import Connection
+from wherry_gridftp.connection import Connection, check_fit
 from wherry_gridftp.markers import Markers, Range, restart_value
 from wherry_gridftp.replies import Reply
 
 Key = TypeVar("Key")
 Side = Literal["source", "destination"]
+_SIDES: tuple[Side, Side] = ("destination", "source")
 
 DEFAULT_WINDOW = 128
 """Files under way: enough to hide 50 ms of round trip at 2,000 files a second."""
@@ -54,6 +56,10 @@ class _Item(Generic[Key]):
     answers: dict[Side, Reply] = field(default_factory=dict)
 
 
+def _nobody_asks(key: object, markers: Markers) -> None:
+    """Takes progress that nobody wants to know of."""
+
+
 class ThirdParty(Generic[Key]):
     """Sends files over a pair of connections of which `data_channel.set_up` has made a channel.
 
@@ -62,7 +68,9 @@ class ThirdParty(Generic[Key]):
     Args:
         on_sent: called with the key of each file that both servers have confirmed, in order.
         on_progress: called with key and markers as the destination tells them.
-        patience_s: so long a server may say nothing of the file whose turn it is.
+        patience_s: so long there may be no news of the file whose turn it is. Of the destination's markers those count
+            that tell of progress: it sends them also while nothing arrives, and the source is silent until it has
+            sent the last byte.
         window: files under way at most.
     """
 
@@ -71,7 +79,7 @@ class ThirdParty(Generic[Key]):
         source: Connection,
         destination: Connection,
         on_sent: Callable[[Key], None],
-        on_progress: Callable[[Key, Markers], None] = lambda key, markers: None,
+        on_progress: Callable[[Key, Markers], None] = _nobody_asks,
         *,
         patience_s: float = 120.0,
         window: int = DEFAULT_WINDOW,
@@ -90,7 +98,13 @@ class ThirdParty(Generic[Key]):
 
         Args:
             have: what is there already and is kept (GFD.20's restart); must be of the same file.
+
+        Raises:
+            UnfitName: nothing is sent; the others go on.
         """
+        # All of them before any is sent: a server whose counterpart got nothing would take the next file for this one.
+        check_fit(b"STOR " + destination_path)
+        check_fit(b"RETR " + source_path)
         self._waiting.append(_Item(key, source_path, destination_path, have))
         self._send()
 
@@ -122,13 +136,14 @@ class ThirdParty(Generic[Key]):
         if not self._under_way:
             return None
         first = self._under_way[0]
-        refusals = {side: reply for side, reply in first.answers.items() if reply.code >= 400}
+        refusals = {
+            side: first.answers[side] for side in _SIDES if side in first.answers and not first.answers[side].done
+        }
         if not refusals:
             return None
-        telling = {side: reply for side, reply in refusals.items() if not _OF_THE_CHANNEL.search(_whole(reply))}
-        if telling:
-            side = "destination" if "destination" in telling else "source"
-            return Failure(first.key, side, telling[side])
+        for side, reply in refusals.items():
+            if not _OF_THE_CHANNEL.search(_whole(reply)):
+                return Failure(first.key, side, reply)
         only = next(iter(refusals)) if len(refusals) == 1 else None
         return Failure(first.key, only, next(iter(refusals.values())))
 
@@ -152,27 +167,32 @@ class ThirdParty(Generic[Key]):
             source, destination = self.connections["source"], self.connections["destination"]
             if item.have:
                 restart = b"REST " + restart_value(item.have)
-                for side in ("destination", "source"):
-                    self.connections[side].submit(restart, lambda reply: None)
+                for side in _SIDES:
+                    self.connections[side].submit(restart, partial(self._restarted, item, side))
             destination.submit(
                 b"STOR " + item.destination_path,
-                lambda reply, item=item: self._answered(item, "destination", reply),
-                lambda reply, item=item: self._told(item, reply),
+                partial(self._answered, item, "destination"),
+                partial(self._told, item),
                 patience_s=self._patience_s,
             )
             source.submit(
-                b"RETR " + item.source_path,
-                lambda reply, item=item: self._answered(item, "source", reply),
-                patience_s=self._patience_s,
+                b"RETR " + item.source_path, partial(self._answered, item, "source"), patience_s=self._patience_s
             )
+
+    def _restarted(self, item: _Item[Key], side: Side, reply: Reply) -> None:
+        """A server that does not keep what is there has been sent a file with holes: that is a refusal of the file."""
+        if reply.code >= 400:
+            self._failed = True
+            item.answers[side] = reply
 
     def _told(self, item: _Item[Key], reply: Reply) -> None:
         if item.markers.take(reply):
+            self.connections["source"].note_life()
             self._on_progress(item.key, item.markers)
 
     def _answered(self, item: _Item[Key], side: Side, reply: Reply) -> None:
-        item.answers[side] = reply
-        if reply.code >= 400:
+        item.answers.setdefault(side, reply)
+        if not reply.done:
             self._failed = True
         # A refusal of a later file may come first; those before it are as good as ever.
         while self._under_way and self._is_there(self._under_way[0]):
@@ -181,7 +201,7 @@ class ThirdParty(Generic[Key]):
 
     @staticmethod
     def _is_there(item: _Item[Key]) -> bool:
-        return len(item.answers) == 2 and all(reply.code < 300 for reply in item.answers.values())
+        return len(item.answers) == 2 and all(reply.done for reply in item.answers.values())
 
 
 def _whole(reply: Reply) -> bytes:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from wherry_gridftp.connection import Connection
 from wherry_gridftp.gsi import Credential
-from wherry_testing.pki import TestPki
-from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, answer_plainly
+from wherry_testing.pki import HostFiles, TestPki
+from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, Serve, answer_plainly
 from wherry_worker.trust import Authority, write_trust_directory
 
-Serve = Callable[..., tuple[ScriptedGridFtp, Connection]]
+
+@pytest.fixture(scope="session")
+def storage(pki: TestPki) -> HostFiles:
+    """The servers' host certificate."""
+    return pki.issue("storage", roles=())
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +31,18 @@ def credential(pki: TestPki, tmp_path_factory: pytest.TempPathFactory) -> Creden
 
 
 @pytest.fixture
-def serve(pki: TestPki, credential: Credential) -> Iterator[Serve]:
+def serve(storage: HostFiles, credential: Credential) -> Iterator[Serve]:
     """Starts a server with a script and connects to it."""
     with ExitStack() as stack:
 
-        def start(script: Script = answer_plainly, *, timeout_s: float = 10, window: int = 128) -> tuple[
-            ScriptedGridFtp, Connection
-        ]:
-            server = stack.enter_context(ScriptedGridFtp(pki.files("storage"), script))
+        def start(
+            script: Script = answer_plainly,
+            *,
+            timeout_s: float = 30,
+            window: int = 128,
+            address: str = "127.0.0.1",
+        ) -> tuple[ScriptedGridFtp, Connection]:
+            server = stack.enter_context(ScriptedGridFtp(storage, script, address=address))
             connection = Connection(server.endpoint, credential, timeout_s=timeout_s, window=window)
             return server, stack.enter_context(connection)
 
@@ -45,7 +52,7 @@ def serve(pki: TestPki, credential: Credential) -> Iterator[Serve]:
 @pytest.fixture(scope="session")
 def untrusting(credential: Credential, tmp_path_factory: pytest.TempPathFactory) -> Credential:
     """The same credential, with another authority to believe in."""
-    folder: Path = tmp_path_factory.mktemp("others")
+    folder = tmp_path_factory.mktemp("others")
     others = TestPki(folder / "pki", name="Others")
     write_trust_directory(folder / "trust", [Authority(others.ca.read_text())])
     return Credential(credential.file, folder / "trust")

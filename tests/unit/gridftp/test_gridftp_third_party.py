@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from wherry_gridftp.connection import Connection
-from wherry_gridftp.data_channel import DataChannel, set_up
+from wherry_gridftp.errors import TimedOut, UnfitName
 from wherry_gridftp.markers import Markers
-from wherry_gridftp.pump import pump
+from wherry_gridftp.pump import Broken, pump
 from wherry_gridftp.third_party import ThirdParty
-from wherry_testing.scripted_gridftp import ScriptedGridFtp, ScriptedSession
+from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, ScriptedSession, Serve, answer_plainly
 
 pytestmark = pytest.mark.row("T14", missing="the real servers")
 
@@ -27,27 +29,25 @@ class Between:
     progress: list[tuple[int, int]] = field(default_factory=list)
 
     def sender(self, count: int, window: int = 128) -> ThirdParty[int]:
-        sender = ThirdParty[int](
-            *self.connections,
-            self.sent.append,
-            lambda key, markers: self.progress.append((key, markers.bytes)),
-            window=window,
-        )
+        sender = ThirdParty[int](*self.connections, self.sent.append, self.moved, window=window)
         for number in range(count):
             sender.submit(number, b"/from/%d" % number, b"/to/%d" % number)
         return sender
 
-    def until(self, so: Callable[[], bool], within_s: float = 20) -> bool:
+    def until(self, so: Callable[[], bool], within_s: float = 30) -> bool:
         return pump(self.connections, so, within_s=within_s)
 
+    def moved(self, key: int, markers: Markers) -> None:
+        self.progress.append((key, markers.bytes))
 
-def _between(serve, at_source=None, at_destination=None) -> Between:
-    source, first = serve(*([at_source] if at_source else []))
-    destination, second = serve(*([at_destination] if at_destination else []))
+
+def _between(serve: Serve, at_source: Script = answer_plainly, at_destination: Script = answer_plainly) -> Between:
+    source, first = serve(at_source)
+    destination, second = serve(at_destination)
     return Between(source, destination, (first, second))
 
 
-def _refusing(verb: bytes, number: int, *lines: bytes) -> Callable[[bytes, ScriptedSession], None]:
+def _refusing(verb: bytes, number: int, *lines: bytes) -> Script:
     def script(line: bytes, session: ScriptedSession) -> None:
         if line.startswith(verb) and line.endswith(b"/%d" % number):
             session.reply(*lines)
@@ -55,14 +55,14 @@ def _refusing(verb: bytes, number: int, *lines: bytes) -> Callable[[bytes, Scrip
     return script
 
 
-def test_all_files_are_sent_in_order(serve) -> None:
+def test_all_files_are_sent_in_order(serve: Serve) -> None:
     between = _between(serve)
     between.sender(300)
     assert between.until(lambda: len(between.sent) == 300)
     assert between.sent == list(range(300))
 
 
-def test_a_file_is_there_only_once_both_servers_have_said_so(serve) -> None:
+def test_a_file_is_there_only_once_both_servers_have_said_so(serve: Serve) -> None:
     held: list[ScriptedSession] = []
 
     def script(line: bytes, session: ScriptedSession) -> None:
@@ -78,7 +78,7 @@ def test_a_file_is_there_only_once_both_servers_have_said_so(serve) -> None:
     assert between.until(lambda: between.sent == [0, 1])
 
 
-def test_after_a_source_is_missing_nothing_later_is_believed(serve) -> None:
+def test_after_a_source_is_missing_nothing_later_is_believed(serve: Serve) -> None:
     between = _between(serve, at_source=_refusing(b"RETR", 3, b"550 No such file or directory"))
     sender = between.sender(10)
     assert between.until(lambda: sender.failed)
@@ -90,7 +90,7 @@ def test_after_a_source_is_missing_nothing_later_is_believed(serve) -> None:
     assert sender.unconfirmed() == list(range(3, 10))
 
 
-def test_words_about_the_file_count_for_more_than_those_about_the_channel(serve) -> None:
+def test_words_about_the_file_count_for_more_than_those_about_the_channel(serve: Serve) -> None:
     between = _between(
         serve,
         at_source=_refusing(b"RETR", 2, b"426-Data channel broke", b"426 End."),
@@ -103,7 +103,7 @@ def test_words_about_the_file_count_for_more_than_those_about_the_channel(serve)
     assert (failure.key, failure.side, failure.reply.errno) == (2, "destination", 28)
 
 
-def test_a_channel_that_breaks_at_both_ends_is_nobodys_fault(serve) -> None:
+def test_a_channel_that_breaks_at_both_ends_is_nobodys_fault(serve: Serve) -> None:
     between = _between(
         serve,
         at_source=_refusing(b"RETR", 0, b"426 globus_xio: Broken pipe"),
@@ -116,7 +116,7 @@ def test_a_channel_that_breaks_at_both_ends_is_nobodys_fault(serve) -> None:
     assert failure.side is None
 
 
-def test_no_more_files_are_under_way_than_the_window_allows(serve) -> None:
+def test_no_more_files_are_under_way_than_the_window_allows(serve: Serve) -> None:
     held: list[ScriptedSession] = []
 
     def script(line: bytes, session: ScriptedSession) -> None:
@@ -131,7 +131,7 @@ def test_no_more_files_are_under_way_than_the_window_allows(serve) -> None:
     assert sum(command.startswith(b"RETR") for command in between.source.sessions[0].commands) <= 4
 
 
-def test_progress_is_what_the_destination_has_told(serve) -> None:
+def test_progress_is_what_the_destination_has_told(serve: Serve) -> None:
     def script(line: bytes, session: ScriptedSession) -> None:
         if line.startswith(b"STOR"):
             session.reply(b"150 opening")
@@ -148,7 +148,60 @@ def test_progress_is_what_the_destination_has_told(serve) -> None:
     assert between.progress == [(0, 10), (0, 30), (0, 40)]
 
 
-def test_ranges_that_are_there_are_not_sent_again(serve) -> None:
+class _Telling:
+    """A destination that tells of a file again and again, from the source's point of view for a long time."""
+
+    def __init__(self, *, progress: bool) -> None:
+        self._progress = progress
+        self._over = threading.Event()
+
+    def __call__(self, line: bytes, session: ScriptedSession) -> None:
+        if line.startswith(b"STOR"):
+            for count in itertools.count(1):
+                told = count if self._progress else 7
+                session.reply(b"112-Perf Marker", b" Stripe Bytes Transferred: %d" % told, b"112 End.")
+                if self._over.wait(0.1):
+                    break
+            session.reply(b"226 done")
+
+    def end(self) -> None:
+        self._over.set()
+
+
+def _silent_source(line: bytes, session: ScriptedSession) -> None:
+    if line.startswith(b"RETR"):
+        session.hold()
+
+
+def test_a_source_is_silent_as_long_as_its_destination_tells_of_progress(serve: Serve) -> None:
+    telling = _Telling(progress=True)
+    between = _between(serve, _silent_source, telling)
+    sender = ThirdParty[int](*between.connections, between.sent.append, between.moved, patience_s=2)
+    sender.submit(0, b"/from", b"/to")
+    try:
+        # Several times its patience: whatever is said of it, nothing is given up.
+        assert not between.until(lambda: sender.failed, within_s=5)
+    finally:
+        telling.end()
+    between.source.sessions[0].reply(b"226 done")
+    assert between.until(lambda: between.sent == [0])
+
+
+def test_a_destination_that_tells_of_no_progress_does_not_keep_a_file_alive(serve: Serve) -> None:
+    telling = _Telling(progress=False)
+    between = _between(serve, _silent_source, telling)
+    sender = ThirdParty[int](*between.connections, between.sent.append, patience_s=0.5)
+    sender.submit(0, b"/from", b"/to")
+    try:
+        with pytest.raises(Broken) as broken:
+            between.until(lambda: sender.failed)
+    finally:
+        telling.end()
+    assert isinstance(broken.value.cause, TimedOut)
+    assert broken.value.connection is between.connections[0]
+
+
+def test_ranges_that_are_there_are_not_sent_again(serve: Serve) -> None:
     between = _between(serve)
     sender = ThirdParty[int](*between.connections, between.sent.append)
     sender.submit(7, b"/from", b"/to", have=[(0, 100), (200, 300)])
@@ -157,30 +210,41 @@ def test_ranges_that_are_there_are_not_sent_again(serve) -> None:
         assert server.sessions[0].commands[-2:] == [b"REST 0-100,200-300", verb]
 
 
-def test_ranges_that_touch_become_one() -> None:
-    markers = Markers()
-    from wherry_gridftp.replies import Reply
+@pytest.mark.parametrize("at_source", [True, False])
+def test_a_file_whose_ranges_a_server_does_not_keep_is_not_there(serve: Serve, at_source: bool) -> None:
+    """It would have holes, or the whole of it, or be sent to nobody: whatever is said of it later."""
 
-    for line in (b"111 Range Marker 0-10", b"111 Range Marker 20-30", b"111 Range Marker 10-20,40-50"):
-        markers.take(Reply(111, (line,)))
-    assert list(markers.ranges) == [(0, 30), (40, 50)]
-    assert markers.bytes == 40
+    def script(line: bytes, session: ScriptedSession) -> None:
+        if line.startswith(b"REST"):
+            session.reply(b"501 no such ranges")
+
+    between = _between(serve, *((script, answer_plainly) if at_source else (answer_plainly, script)))
+    sender = ThirdParty[int](*between.connections, between.sent.append)
+    sender.submit(7, b"/from", b"/to", have=[(0, 100)])
+    assert between.until(lambda: sender.failed)
+    assert between.until(lambda: not any(connection.busy for connection in between.connections))
+    failure = sender.failure()
+    assert failure is not None
+    assert (failure.side, failure.reply.code) == ("source" if at_source else "destination", 501)
+    assert not between.sent
 
 
-@pytest.mark.parametrize(
-    ("channel", "said"),
-    [
-        (DataChannel(), [b"TYPE I", b"MODE E", b"DCAU N"]),
-        (DataChannel(context="Q0VSVA=="),
-         [b"TYPE I", b"MODE E", b"DCSC P Q0VSVA==", b"DCAU A", b"PBSZ 1048576", b"PROT P"]),
-        (DataChannel(context="Q0VSVA==", private=False), [b"TYPE I", b"MODE E", b"DCSC P Q0VSVA==", b"DCAU A"]),
-    ],
-)  # fmt: skip
-def test_both_servers_are_told_alike_how_the_channel_is_protected(
-    serve, channel: DataChannel, said: list[bytes]
-) -> None:
+@pytest.mark.parametrize("code", [b"350", b"226-"])
+def test_only_a_success_is_one(serve: Serve, code: bytes) -> None:
+    between = _between(serve, at_destination=_refusing(b"STOR", 0, code + b" what else?"))
+    sender = between.sender(1)
+    between.until(lambda: sender.failed or bool(between.sent))
+    assert (between.sent, sender.failed) == (([], True) if code == b"350" else ([0], False))
+
+
+@pytest.mark.parametrize("paths", [(b"/a\nb", b"/to"), (b"/from", b"/a\rb"), (b"/from", b"/a\0b")])
+def test_of_a_file_with_an_unfit_name_neither_server_hears_anything(serve: Serve, paths: tuple[bytes, bytes]) -> None:
+    """One that waits for the other would be given the next file's bytes."""
     between = _between(serve)
-    set_up(*between.connections, channel)
-    assert between.source.sessions[0].commands[2:-1] == said
-    assert between.destination.sessions[0].commands[2:-1] == said
-    assert between.source.sessions[0].commands[-1] == b"PORT 127,0,0,1,200,1"
+    sender = between.sender(1)
+    with pytest.raises(UnfitName):
+        sender.submit(1, *paths)
+    sender.submit(2, b"/from/2", b"/to/2")
+    assert between.until(lambda: between.sent == [0, 2])
+    assert between.source.sessions[0].commands[2:] == [b"RETR /from/0", b"RETR /from/2"]
+    assert between.destination.sessions[0].commands[2:] == [b"STOR /to/0", b"STOR /to/2"]
