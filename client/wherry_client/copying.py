@@ -39,6 +39,13 @@ def plan_copy(
     return pairs
 
 
+def plan_sync(source: RemotePath, destination: RemotePath) -> list[tuple[RemotePath, RemotePath]]:
+    """Returns a directory with the one that shall hold the same, which is named exactly; raises UsageError."""
+    pairs = [(source, destination)]
+    _check_apart(pairs)
+    return pairs
+
+
 def plan_rename(source: RemotePath, destination: RemotePath, kind_of: KindOf) -> RemotePath:
     """Returns the exact new path, as `mv` would choose it; raises UsageError."""
     if source.site != destination.site:

@@ -43,6 +43,7 @@ class Jobs:
         *,
         recursive: bool = False,
         overwrite: messages.OverwritePolicy.ValueType = messages.OVERWRITE_POLICY_NEVER,
+        options: messages.CopyOptions | None = None,
         priority: int | None = None,
     ) -> messages.Job:
         """Asks for a copy; `items` are sources with the exact paths that they shall have."""
@@ -50,7 +51,7 @@ class Jobs:
             messages.CopyItem(source=source.location(), destination=destination.location())
             for source, destination in items
         ]
-        operation = messages.CopyOperation(items=pairs, recursive=recursive, overwrite=overwrite)
+        operation = messages.CopyOperation(items=pairs, recursive=recursive, overwrite=overwrite, options=options)
         return self.create(messages.Job(copy=operation, priority=priority))
 
     def remove(
@@ -70,6 +71,37 @@ class Jobs:
         """Asks for a rename; `destination` is the exact new path."""
         operation = messages.RenameOperation(source=source.location(), destination=destination.location())
         return self.create(messages.Job(rename=operation))
+
+    def change_mode(
+        self,
+        targets: Iterable[RemotePath],
+        mode: int | None,
+        directory_mode: int | None = None,
+        *,
+        recursive: bool = False,
+        priority: int | None = None,
+    ) -> messages.Job:
+        """Asks for other permission bits, of files and of directories; None for the latter means the same."""
+        operation = messages.ChangeModeOperation(
+            targets=[target.location() for target in targets],
+            mode=mode,
+            directory_mode=directory_mode,
+            recursive=recursive,
+        )
+        return self.create(messages.Job(change_mode=operation, priority=priority))
+
+    def checksum(
+        self,
+        targets: Iterable[RemotePath],
+        algorithm: str = "",
+        *,
+        recursive: bool = False,
+        priority: int | None = None,
+    ) -> messages.Job:
+        """Asks for checksums, which `files` then gives."""
+        locations = [target.location() for target in targets]
+        operation = messages.ChecksumOperation(targets=locations, algorithm=algorithm, recursive=recursive)
+        return self.create(messages.Job(checksum=operation, priority=priority))
 
     def create(self, job: messages.Job, request_id: str = "") -> messages.Job:
         """Asks for a job. The request is repeated under one id where its answer is lost, and so makes one job."""
@@ -114,6 +146,17 @@ class Jobs:
             request = messages.ListTasksRequest(parent=name, page_size=500, page_token=token)
             answer = self._caller.ask(self._jobs.ListTasks, request)
             yield from answer.tasks
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def files(self, name: str, states: Iterable[messages.FileState.ValueType] = ()) -> Iterator[messages.JobFile]:
+        """Yields a job's files, those in one of the states or all, in the order in which they were found."""
+        token = ""
+        while True:
+            request = messages.ListJobFilesRequest(parent=name, page_size=500, page_token=token, states=states)
+            answer = self._caller.ask(self._jobs.ListJobFiles, request)
+            yield from answer.files
             token = answer.next_page_token
             if not token:
                 return

@@ -10,10 +10,12 @@ import typer
 
 from wherry_client.command import (
     account_commands,
+    copy_commands,
     file_commands,
     job_commands,
     site_commands,
     site_session_commands,
+    tree_commands,
 )
 from wherry_client.command.settings import Settings
 from wherry_client.exits import EPILOG
@@ -37,13 +39,16 @@ for _command in (
     account_commands.whoami,
     site_commands.sites,
     file_commands.ls,
-    file_commands.cp,
+    copy_commands.cp,
+    copy_commands.sync,
     file_commands.rm,
     file_commands.mkdir,
     file_commands.mv,
+    tree_commands.chmod,
     job_commands.jobs,
 ):
     app.command(epilog=EPILOG)(_command)
+app.command("sum", epilog=EPILOG)(tree_commands.sum_)
 for _session_command in (site_session_commands.login, site_session_commands.logout, site_session_commands.session):
     site_commands.commands.command()(_session_command)
 app.add_typer(site_commands.commands, name="site")

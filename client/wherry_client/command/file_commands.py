@@ -1,20 +1,18 @@
-"""ls, cp, rm, mkdir, mv."""
+"""ls, rm, mkdir, mv."""
 
 from __future__ import annotations
 
 import stat
-from enum import Enum
 from typing import Annotated
 
 import typer
-from wherry.queue.v1 import job_service_pb2
 from wherry.type.v1 import entry_pb2
 
 from wherry_client import copying, paths
 from wherry_client.client import Client
-from wherry_client.command import console, waiting, wording
+from wherry_client.command import console, wording
 from wherry_client.command.options import Json, NoWait, Priority, Timeout
-from wherry_client.command.progress import Reporter, SilentReporter, reporter_for
+from wherry_client.command.seeing_through import see_through, see_through_quietly, timeout_of
 from wherry_client.command.settings import client_of
 from wherry_client.errors import UsageError
 from wherry_client.names import show_name, show_text
@@ -23,19 +21,6 @@ _KINDS = {
     entry_pb2.ENTRY_KIND_FILE: "-",
     entry_pb2.ENTRY_KIND_DIRECTORY: "d",
     entry_pb2.ENTRY_KIND_SYMLINK: "l",
-}
-
-
-class Overwrite(Enum):
-    """What to do where the destination has a file already."""
-
-    NEVER = "never"
-    ALWAYS = "always"
-
-
-_POLICIES = {
-    Overwrite.NEVER: job_service_pb2.OVERWRITE_POLICY_NEVER,
-    Overwrite.ALWAYS: job_service_pb2.OVERWRITE_POLICY_ALWAYS,
 }
 
 
@@ -60,34 +45,6 @@ def ls(
                 _show_entry(entry, long=long)
 
 
-def cp(
-    context: typer.Context,
-    places: Annotated[list[str], typer.Argument(metavar="SITE:PATH", help="What to copy; the last one is where to.")],
-    recursive: Annotated[bool, typer.Option("-r", "-R", "--recursive", help="Directories with all they hold.")] = False,
-    overwrite: Annotated[
-        Overwrite,
-        typer.Option("--overwrite", help="Where a file is there already: never fails if it differs."),
-    ] = Overwrite.NEVER,
-    priority: Priority = None,
-    no_wait: NoWait = False,
-    timeout: Timeout = None,
-    as_json: Json = False,
-) -> None:
-    """Copy files and directories from site to site.
-
-    As cp does: a destination that is a directory receives each source under its own name, otherwise it is the name
-    that the one source gets. Missing parent directories are made.
-    """
-    timeout_s = _timeout_of(timeout)
-    if len(places) < 2:
-        raise UsageError("cp needs a source and a destination.")
-    *sources, destination = [paths.parse(place) for place in places]
-    with client_of(context) as client:
-        items = copying.plan_copy(sources, destination, client.files.kind_of, recursive=recursive)
-        job = client.jobs.copy(items, recursive=recursive, overwrite=_POLICIES[overwrite], priority=priority)
-        _see_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
-
-
 def rm(
     context: typer.Context,
     places: Annotated[list[str], typer.Argument(metavar="SITE:PATH", help="What to remove.")],
@@ -98,7 +55,7 @@ def rm(
     as_json: Json = False,
 ) -> None:
     """Remove files and directories at a site."""
-    timeout_s = _timeout_of(timeout)
+    timeout_s = timeout_of(timeout)
     targets = [paths.parse(place) for place in places]
     if len({target.site for target in targets}) > 1:
         raise UsageError("All that one rm removes must be at the same site.")
@@ -109,7 +66,7 @@ def rm(
             raise UsageError(f"{target} is where the site begins for you; name what is in it.")
     with client_of(context) as client:
         job = client.jobs.remove(targets, recursive=recursive, priority=priority)
-        _see_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
+        see_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
 
 
 def mkdir(
@@ -128,7 +85,7 @@ def mkdir(
     with client_of(context) as client:
         for target in targets:
             job = client.jobs.make_directory(target, parents=parents)
-            _see_through_quietly(client, job, as_json=as_json)
+            see_through_quietly(client, job, as_json=as_json)
 
 
 def mv(
@@ -144,30 +101,7 @@ def mv(
     old, new = paths.parse(source), paths.parse(destination)
     with client_of(context) as client:
         exact = copying.plan_rename(old, new, client.files.kind_of)
-        _see_through_quietly(client, client.jobs.rename(old, exact), as_json=as_json)
-
-
-def _see_through(
-    client: Client, job: job_service_pb2.Job, *, no_wait: bool, as_json: bool, timeout_s: int | None
-) -> None:
-    if no_wait:
-        if as_json:
-            console.show_json({"job": console.as_json(job)})
-        else:
-            console.say(wording.job_id(job))
-        return
-    ended = waiting.wait(client, job, reporter_for(as_json=as_json), timeout_s)
-    waiting.finish(client, ended, as_json=as_json)
-
-
-def _see_through_quietly(client: Client, job: job_service_pb2.Job, *, as_json: bool) -> None:
-    silent: Reporter = SilentReporter()
-    ended = waiting.wait(client, job, silent)
-    waiting.finish(client, ended, as_json=as_json, quiet=True)
-
-
-def _timeout_of(text: str | None) -> int | None:
-    return None if text is None else wording.parse_duration(text)
+        see_through_quietly(client, client.jobs.rename(old, exact), as_json=as_json)
 
 
 def _show_entry(entry: entry_pb2.Entry, *, long: bool) -> None:

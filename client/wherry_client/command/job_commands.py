@@ -1,8 +1,9 @@
-"""jobs, job show, watch, cancel, pause, resume, retry."""
+"""jobs, job show, files, watch, cancel, pause, resume, retry."""
 
 from __future__ import annotations
 
 import itertools
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ from wherry_client.command.settings import client_of
 from wherry_client.errors import UsageError
 from wherry_client.exits import EPILOG
 from wherry_client.jobs import ENDED
-from wherry_client.names import show_text
+from wherry_client.names import show_name, show_text
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 _KINDS = {
@@ -27,6 +28,11 @@ _KINDS = {
     job_service_pb2.TASK_KIND_MAKE_DIRECTORY: "make directory",
     job_service_pb2.TASK_KIND_RENAME: "rename",
     job_service_pb2.TASK_KIND_LIST: "list",
+    job_service_pb2.TASK_KIND_WALK_CHANGE_MODE: "list",
+    job_service_pb2.TASK_KIND_CHANGE_MODE_OF_FILES: "chmod files",
+    job_service_pb2.TASK_KIND_CHANGE_MODE_OF_DIRECTORY: "chmod directory",
+    job_service_pb2.TASK_KIND_WALK_CHECKSUM: "list",
+    job_service_pb2.TASK_KIND_CHECKSUM_FILES: "sum files",
 }
 _TASK_STATES = {
     job_service_pb2.TASK_STATE_READY: "ready",
@@ -36,6 +42,30 @@ _TASK_STATES = {
     job_service_pb2.TASK_STATE_SUCCEEDED: "done",
     job_service_pb2.TASK_STATE_FAILED: "failed",
     job_service_pb2.TASK_STATE_CANCELLED: "cancelled",
+    job_service_pb2.TASK_STATE_PLANNED: "planned",
+}
+
+
+class FileState(Enum):
+    """How a file of a job stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    PLANNED = "planned"
+
+
+_FILE_STATES = {
+    FileState.WAITING: job_service_pb2.FILE_STATE_WAITING,
+    FileState.RUNNING: job_service_pb2.FILE_STATE_RUNNING,
+    FileState.DONE: job_service_pb2.FILE_STATE_DONE,
+    FileState.FAILED: job_service_pb2.FILE_STATE_FAILED,
+    FileState.CANCELLED: job_service_pb2.FILE_STATE_CANCELLED,
+    FileState.SKIPPED: job_service_pb2.FILE_STATE_SKIPPED,
+    FileState.PLANNED: job_service_pb2.FILE_STATE_PLANNED,
 }
 
 commands = typer.Typer(no_args_is_help=True, help="Look at a job, watch it, cancel it.")
@@ -93,6 +123,10 @@ def show(
                 ("what", wording.operation(found)),
                 ("state", headline_of(found)),
                 ("progress", figures_of(found)),
+                ("unchanged", _number(found.progress.files_unchanged)),
+                ("skipped", _number(found.progress.entries_skipped)),
+                ("extraneous", _extraneous(found)),
+                ("data channel", wording.data_channels(found)),
                 ("priority", str(found.priority) if found.HasField("priority") else ""),
                 ("asked for", wording.moment(found.create_time)),
                 ("started", wording.moment(found.start_time)),
@@ -106,6 +140,25 @@ def show(
                 ("task", "does", "state", "entries", "attempts", "source", "destination"), [_row(t) for t in listed]
             )
         waiting.show_failures(client, found, None if failures else waiting.SHOWN_FAILURES)
+
+
+@commands.command()
+def files(
+    context: typer.Context,
+    job: JobId,
+    state: Annotated[
+        list[FileState] | None, typer.Option("--state", help="Only those that stand so. May be given again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List a job's files with how each stands and its checksum. With --json: a line for each."""
+    name = _name_of(job)
+    with client_of(context) as client:
+        for file in client.jobs.files(name, [_FILE_STATES[one] for one in state or ()]):
+            if as_json:
+                console.show_json_line({"file": console.as_json(file)})
+            else:
+                console.say("\t".join(_columns(file)))
 
 
 @commands.command(epilog=EPILOG)
@@ -162,6 +215,24 @@ def _name_of(job: str) -> str:
     if not bare or not all(char.isascii() and (char.isalnum() or char == "-") for char in bare):
         raise UsageError(f'"{show_text(job)}" is no job id.', advice="See which there are: wherry jobs")
     return f"jobs/{bare}"
+
+
+def _columns(file: job_service_pb2.JobFile) -> tuple[str, ...]:
+    words = {number: one.value for one, number in _FILE_STATES.items()}
+    checksum = f"{file.checksum.algorithm}:{file.checksum.value}" if file.HasField("checksum") else "-"
+    told = show_text(file.failure.message) if file.HasField("failure") else ""
+    path = show_name(file.raw_path or file.path.encode())
+    return words.get(file.state, "?"), str(file.size_bytes), show_text(checksum), path, *([told] if told else [])
+
+
+def _number(count: int) -> str:
+    return f"{count:,}" if count else ""
+
+
+def _extraneous(job: job_service_pb2.Job) -> str:
+    """Returns how much only the destination has or had, and how much of it is gone."""
+    total, gone = job.progress.extraneous_total, job.progress.extraneous_removed
+    return f"{gone:,} of {total:,} removed" if total else ""
 
 
 def _row(task: job_service_pb2.Task) -> tuple[str, ...]:

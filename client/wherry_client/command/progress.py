@@ -158,9 +158,8 @@ def figures_of(job: job_service_pb2.Job) -> str:
         parts.append(f"{wording.size(moved)}/{wording.size(progress.bytes_total)}")
     if progress.bytes_per_second > 0:
         parts.append(wording.rate(progress.bytes_per_second))
-        rest_bytes = progress.bytes_total - progress.bytes_done - progress.bytes_failed - progress.bytes_moving
-        if job.state == job_service_pb2.JOB_STATE_RUNNING and rest_bytes > 0:
-            parts.append(f"{wording.duration(round(rest_bytes / progress.bytes_per_second))} left")
+    if left := wording.left(progress):
+        parts.append(left)
     if failed := progress.files_failed + progress.directories_failed:
         parts.append(f"{failed:,} failed")
     return ", ".join(parts)

@@ -25,7 +25,8 @@ _STATUSES = {
     job_service_pb2.JOB_STATE_FAILED: ExitStatus.FAILED,
     job_service_pb2.JOB_STATE_CANCELLED: ExitStatus.FAILED,
 }
-_VERBS = {"copy": "Copied", "remove": "Removed", "make_directory": "Made", "rename": "Moved"}
+_VERBS = {"copy": "Copied", "remove": "Removed", "make_directory": "Made", "rename": "Moved", "checksum": "Summed"}
+_VERBS["change_mode"] = "Changed the permissions of"
 
 
 def wait(
@@ -86,6 +87,8 @@ def summary(job: job_service_pb2.Job) -> str:
     """Returns what became of a job that has ended, in one line."""
     progress = job.progress
     kind = job.WhichOneof("operation") or ""
+    if job.copy.options.dry_run:
+        return _plan(job)
     done = []
     if progress.files_done or kind == "copy":
         of_all = "" if progress.files_done == progress.files_total else f" of {progress.files_total:,}"
@@ -95,12 +98,36 @@ def summary(job: job_service_pb2.Job) -> str:
     text = f"{_VERBS.get(kind, 'Did')} {' and '.join(done) or wording.operation(job)}"
     if kind == "copy":
         text += f", {wording.size(progress.bytes_done)}"
+    if progress.files_unchanged:
+        text += f", {progress.files_unchanged:,} of them unchanged"
+    if progress.extraneous_total:
+        text += f", removed {progress.extraneous_removed:,} of {progress.extraneous_total:,} extraneous"
     elapsed_s = progress.elapsed.ToNanoseconds() / 1e9
     if elapsed_s:
         text += f" in {wording.duration(elapsed_s)}"
         if kind == "copy" and progress.bytes_done:
             text += f" ({wording.rate(progress.average_bytes_per_second or progress.bytes_done / elapsed_s)})"
-    failed = progress.files_failed + progress.directories_failed
+    return _with_ending(job, text)
+
+
+def _plan(job: job_service_pb2.Job) -> str:
+    """Returns what a dry run has found, in one line."""
+    progress = job.progress
+    files = progress.files_total - progress.files_failed - progress.files_done
+    size_bytes = progress.bytes_total - progress.bytes_failed - progress.bytes_done
+    text = f"Dry run: would copy {wording.count(files, 'file')}, {wording.size(size_bytes)}"
+    if progress.files_unchanged:
+        text += f", {progress.files_unchanged:,} are unchanged"
+    if progress.extraneous_total:
+        text += f", would remove {progress.extraneous_total:,} extraneous"
+    return _with_ending(job, text)
+
+
+def _with_ending(job: job_service_pb2.Job, text: str) -> str:
+    """Returns what was done with what became of the rest."""
+    failed, skipped = job.progress.files_failed + job.progress.directories_failed, job.progress.entries_skipped
+    if skipped:
+        text += f"; {skipped:,} skipped"
     if job.state == job_service_pb2.JOB_STATE_SUCCEEDED:
         return f"{text}."
     ending = wording.state(job)[0].upper() + wording.state(job)[1:]

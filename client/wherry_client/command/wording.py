@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.queue.v1 import job_service_pb2
+from wherry.type.v1 import entry_pb2
 
 from wherry_client.errors import UsageError
 from wherry_client.names import show_text
@@ -24,6 +26,11 @@ _STATES = {
     job_service_pb2.JOB_STATE_SUCCEEDED: "done",
     job_service_pb2.JOB_STATE_PARTIALLY_FAILED: "partly failed",
     job_service_pb2.JOB_STATE_FAILED: "failed",
+}
+_CHANNELS = {
+    job_service_pb2.DATA_CHANNEL_CLEAR: "clear",
+    job_service_pb2.DATA_CHANNEL_AUTHENTICATED: "authenticated",
+    job_service_pb2.DATA_CHANNEL_ENCRYPTED: "encrypted",
 }
 _DURATION = re.compile(r"([0-9]+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -95,13 +102,35 @@ def operation(job: job_service_pb2.Job) -> str:
         more = _and_more(job.item_count or len(job.copy.items))  # lists show the first few of them only
         return f"cp {of_location(first.source)}{more} → {of_location(first.destination)}"
     if kind == "remove":
-        targets = [str(of_location(target)) for target in job.remove.targets[:1]]
-        return f"rm {''.join(targets)}{_and_more(job.item_count or len(job.remove.targets))}"
+        return f"rm {_first(job.remove.targets)}{_and_more(job.item_count or len(job.remove.targets))}"
     if kind == "make_directory":
         return f"mkdir {of_location(job.make_directory.target)}"
+    if kind == "change_mode":
+        asked = job.change_mode
+        mode = asked.mode if asked.HasField("mode") else asked.directory_mode
+        return f"chmod {mode:o} {_first(asked.targets)}{_and_more(job.item_count or len(asked.targets))}"
+    if kind == "checksum":
+        return f"sum {_first(job.checksum.targets)}{_and_more(job.item_count or len(job.checksum.targets))}"
     if kind == "rename":
         return f"mv {of_location(job.rename.source)} → {of_location(job.rename.destination)}"
     return "an operation that this release of the client does not know"
+
+
+def data_channels(job: job_service_pb2.Job) -> str:
+    """Returns how the bytes of a job went, in words; empty where none did."""
+    return ", ".join(_CHANNELS.get(channel, "?") for channel in job.data_channels)
+
+
+def left(progress: job_service_pb2.JobProgress) -> str:
+    """Returns how long a job still takes, as `8.0 s to 12.0 s left`; empty where nothing can be said."""
+    if not progress.HasField("remaining_most"):
+        return ""
+    ends = [duration(round(end.ToNanoseconds() / 1e9)) for end in (progress.remaining_least, progress.remaining_most)]
+    return f"{' to '.join(dict.fromkeys(ends))} left"
+
+
+def _first(targets: Sequence[entry_pb2.Location]) -> str:
+    return str(of_location(targets[0])) if targets else ""
 
 
 def _and_more(items: int) -> str:

@@ -25,7 +25,7 @@ from wherry_queue.progress import NOTHING_MOVED, Moved, ProgressBoard
 from wherry_queue.sign_ins import Pair, SignInNews
 from wherry_queue.states import WorkClass
 from wherry_queue.stops import Stops
-from wherry_queue.store import lanes, leases
+from wherry_queue.store import lanes, leases, phases
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import NO_LIMITS, Defaults
 from wherry_queue.workers import GivenLease, Held, Ref, WorkerStream
@@ -160,17 +160,20 @@ class Dispatcher:
                 return worker.name
         return None
 
-    def landing(self, ref: Ref, bytes_done: int, thumbprint: str) -> tuple[int, Moved]:
+    def landing(self, ref: Ref, done: Moved, thumbprint: str) -> tuple[int, Moved]:
         """Notes that the result of a lease is about to be written; returns (job, what no longer moves).
 
         Args:
+            done: what of the attempt is there for good.
             thumbprint: of the certificate of the worker that says so; of another's lease nothing is noted.
         """
         mine = [worker.held.get(ref[0]) for worker in self._workers if worker.thumbprint == thumbprint]
         held = next((lease for lease in mine if lease is not None and lease.ref == ref), None)
         if held is None:
             return 0, NOTHING_MOVED
-        return held.task.job_id, self._progress.ended(held.task.job_id, ref[0], bytes_done)
+        # What only the destination has is removed after all copying, and is not what the job is said to move.
+        done = NOTHING_MOVED if held.task.extraneous else done
+        return held.task.job_id, self._progress.ended(held.task.job_id, ref[0], done)
 
     def settled(self, ref: Ref) -> None:
         """Notes that a lease has ended, and with it those before it of the same task."""
@@ -346,7 +349,7 @@ class Dispatcher:
         # First out of what waits for its worker: one that comes back meanwhile is told that it has lost them.
         for held in lapsed:
             self._lost.pop(held.task.task_id, None)
-            self._progress.ended(held.task.job_id, held.task.task_id, 0)
+            self._progress.ended(held.task.job_id, held.task.task_id)
         try:
             jobs = await self._database.write(leases.requeue, replica_id, [held.ref for held in lapsed])
         except DatabaseUnavailable:
@@ -369,7 +372,7 @@ class Dispatcher:
         running = set(await self._database.read(leases.running_on, replica_id))
         for ref in known:
             if ref not in running and (held := self.holder(ref)) is not None:
-                self._progress.ended(held.task.job_id, ref[0], 0)
+                self._progress.ended(held.task.job_id, ref[0])
                 self.settled(ref)
         now_s = self._clock()
         unknown = {ref for ref in running if self.holder(ref) is None}
@@ -384,9 +387,9 @@ class Dispatcher:
 
     async def open_phases(self, job_ids: Iterable[int]) -> None:
         """Opens the next phase of jobs whose current one has ended. Its own transaction: it locks lanes."""
-        due = await self._database.read(lanes.phases_due, list(job_ids))  # to lock a lane hides it from the leaser
+        due = await self._database.read(phases.phases_due, list(job_ids))  # to lock a lane hides it from the leaser
         for job_id in due:
-            if await self._database.write(lanes.open_next_phase, job_id):
+            if await self._database.write(phases.open_next_phase, job_id):
                 self.ready()
 
 

@@ -18,6 +18,8 @@ class FileState(enum.IntEnum):
     DONE = 3
     FAILED = 4
     CANCELLED = 5
+    SKIPPED = 6
+    PLANNED = 7
 
 
 class ChunkFacts(Protocol):
@@ -36,6 +38,7 @@ _UNDONE = {
     TaskState.FAILED: FileState.FAILED,
     TaskState.CANCELLED: FileState.CANCELLED,
     TaskState.SUCCEEDED: FileState.DONE,
+    TaskState.PLANNED: FileState.PLANNED,
 }
 """What a file is that is not settled, by its chunk's state; in all others it waits."""
 
@@ -106,6 +109,7 @@ class ChunkPart:
         results: what attempts told of its files, packed, oldest first; empty where no file here is done.
         files: places in the chunk, and states.
         failures: by place; at -1 that of all that have none of their own.
+        extraneous: whether only the destination has them.
     """
 
     task_id: int
@@ -115,11 +119,12 @@ class ChunkPart:
     results: Sequence[bytes]
     files: Sequence[tuple[int, FileState]]
     failures: Mapping[int, StoredFailure]
+    extraneous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that a walk could not put into a chunk: it has failed.
+    """A file that a walk could not put into a chunk: it has failed, or was skipped.
 
     Attributes:
         failure_id: of its failure; a walk's are in the order of these.
@@ -128,6 +133,7 @@ class LeftOut:
     task_id: int
     failure_id: int
     failure: StoredFailure
+    state: FileState = FileState.FAILED
 
     @property
     def cursor(self) -> Cursor:

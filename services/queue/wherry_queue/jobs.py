@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
 
-from wherry_queue.paths import join, within
+from wherry_queue.paths import within
 from wherry_queue.settling import FailedEntry
 from wherry_queue.states import Hold, TaskKind, WorkClass
 
 REMOVAL_PHASE = 1_000_000
-"""Directories are removed after all files, deepest first: phase = this - depth."""
+"""Directories are removed, or have their permissions changed, after all files, deepest first: phase = this - depth."""
+EXTRANEOUS_PHASE = 500_000
+"""What only the destination of a copy has is looked through and removed after all copying, its directories as above."""
 
 
 class JobNotFound(DomainError):
@@ -100,6 +102,7 @@ class NewTask:
     Attributes:
         phase: 0 at once; a later one waits until all before have ended.
         root: whether the user named this path; then it may be a file.
+        root_length, extraneous: as `models.Task` has them.
     """
 
     kind: TaskKind
@@ -108,6 +111,8 @@ class NewTask:
     phase: int = 0
     depth: int = 0
     root: bool = False
+    root_length: int = 0
+    extraneous: bool = False
     payload: bytes | None = None
     entry_count: int = 0
     total_bytes: int = 0
@@ -123,6 +128,10 @@ class NewJob:
         specification: the contract's message, serialized.
         summary: the same with the first few of its items, where it has more; None: it has not.
         recursive: for MAKE_DIRECTORY: with parents.
+        options: how its tasks are done, serialized for their workers.
+        dry_run: whether nothing of it but its walks shall ever run.
+        delete_extraneous: whether what only the destination has is removed.
+        directories_only: whether files are left as they are.
         item_count: items or targets that it names.
         sessions: when the user's sessions end, by site, in milliseconds since the epoch.
         unresolved: nobody could be asked about its sites: paths may be relative, and nothing of it may start before
@@ -141,6 +150,10 @@ class NewJob:
     priority: int = 5
     recursive: bool = False
     overwrite: int = 1
+    options: bytes = b""
+    dry_run: bool = False
+    delete_extraneous: bool = False
+    directories_only: bool = False
     item_count: int = 1
     sessions: Mapping[str, int] = field(default_factory=dict)
     unresolved: bool = False
@@ -170,6 +183,9 @@ class Found:
         cursor: the last name in it.
         chunk_directories: for a root that is a file: the directories (source, destination) of its chunk.
         entries: a listing's entries, packed as they are kept.
+        skipped: entries that are left out as the options say; no failures.
+        files_unchanged, bytes_unchanged: of files that need nothing.
+        extraneous_chunks, extraneous_directories: files and names of directories that only the destination has.
     """
 
     task_id: int
@@ -184,17 +200,11 @@ class Found:
     failures: Sequence[FailedEntry] = ()
     directories_done: int = 0
     chunk_directories: tuple[bytes, bytes] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """What a batch adds to its job."""
-
-    tasks: Sequence[NewTask]
-    directories_total: int = 0
-    directories_done: int = 0
-    files_total: int = field(default=0)
-    bytes_total: int = field(default=0)
+    skipped: Sequence[FailedEntry] = ()
+    files_unchanged: int = 0
+    bytes_unchanged: int = 0
+    extraneous_chunks: Sequence[Chunk] = ()
+    extraneous_directories: Sequence[bytes] = ()
 
 
 def copy_tasks(items: Sequence[tuple[bytes, bytes]], *, same_site: bool) -> list[NewTask]:
@@ -222,6 +232,11 @@ def remove_tasks(paths: Sequence[bytes]) -> list[NewTask]:
     return [NewTask(TaskKind.WALK_REMOVE, path, root=True) for path in paths]
 
 
+def tree_tasks(kind: TaskKind, paths: Sequence[bytes]) -> list[NewTask]:
+    """Returns the first tasks of a change of permissions or of checksums."""
+    return [NewTask(kind, path, root=True) for path in paths]
+
+
 def rename_tasks(source: bytes, destination: bytes) -> list[NewTask]:
     """Returns the task of a rename.
 
@@ -231,43 +246,3 @@ def rename_tasks(source: bytes, destination: bytes) -> list[NewTask]:
     if within(destination, source):
         raise InvalidFields(FieldProblem("job.rename.destination.path", "lies within the source, or is the same"))
     return [NewTask(TaskKind.RENAME, source, destination)]
-
-
-def grow(kind: TaskKind, source: bytes, destination: bytes | None, depth: int, *, root: bool, found: Found) -> Grown:
-    """Returns the tasks that a walk's batch asks for. (`source`, `destination`, `depth`, `root`: the walk's own.)"""
-    source_dir, destination_dir = found.chunk_directories or (source, destination)
-    if kind is TaskKind.WALK_COPY:
-        assert destination is not None
-        tasks = [
-            NewTask(TaskKind.WALK_COPY, join(source, name), join(destination, name), depth=depth + 1)
-            for name in found.directories
-        ]
-        files = TaskKind.COPY_FILES
-        directories_total = len(found.directories) + (found.directories_done if root else 0)
-    else:
-        tasks = [NewTask(TaskKind.WALK_REMOVE, join(source, name), depth=depth + 1) for name in found.directories]
-        if found.remove_directory:
-            phase = REMOVAL_PHASE - depth
-            tasks.append(NewTask(TaskKind.REMOVE_DIRECTORY, source, phase=phase, depth=depth))
-        files, destination_dir = TaskKind.REMOVE_FILES, None
-        directories_total = 1 if found.remove_directory else 0
-    tasks += [
-        NewTask(
-            files,
-            source_dir,
-            destination_dir,
-            depth=depth,
-            payload=chunk.payload,
-            entry_count=chunk.entry_count,
-            total_bytes=chunk.total_bytes,
-        )
-        for chunk in found.chunks
-        if chunk.entry_count
-    ]
-    return Grown(
-        tasks,
-        directories_total,
-        found.directories_done if kind is TaskKind.WALK_COPY else 0,
-        sum(chunk.entry_count for chunk in found.chunks),
-        sum(chunk.total_bytes for chunk in found.chunks),
-    )

@@ -133,6 +133,15 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(sa.SmallInteger)
     recursive: Mapped[bool]
     overwrite: Mapped[int] = mapped_column(sa.SmallInteger, default=1)
+    options: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")
+    """How its tasks are done, as the contract's message (a copy's options, or the operation without its targets); only
+    the servicer opens it, for workers."""
+    dry_run: Mapped[bool] = mapped_column(default=False)
+    """Whether only its walks run: all else of it is planned, and ends so."""
+    delete_extraneous: Mapped[bool] = mapped_column(default=False)
+    """Whether what only the destination has is removed; without it nothing there is, whatever a walk reports."""
+    directories_only: Mapped[bool] = mapped_column(default=False)
+    """Whether files are left as they are, whatever a walk reports: nobody has said what is to become of them."""
     cancelled: Mapped[bool] = mapped_column(default=False)
     hold: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
     """Why its lanes are held, as `Lane.hold`."""
@@ -157,6 +166,15 @@ class Job(Base):
     directories_total: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     directories_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     directories_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    files_unchanged: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """Of `files_done`, those that needed nothing."""
+    entries_skipped: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """Left out as the options say; their rows are among the failures."""
+    extraneous_total: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """Files and directories that only the destination of a copy has, and that are removed; in no other total."""
+    extraneous_removed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    data_channels: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
+    """How bytes have gone so far: bit n is set for the contract's number n."""
     created_ms: Mapped[int] = mapped_column(sa.BigInteger)
     started_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
@@ -216,6 +234,10 @@ class Task(Base):
     phase: Mapped[int] = mapped_column(default=0)
     depth: Mapped[int] = mapped_column(default=0)
     root: Mapped[bool] = mapped_column(default=False)
+    root_length: Mapped[int] = mapped_column(default=0)
+    """Of a walk: the length of the source path of the root that it is below; 0: it is one itself."""
+    extraneous: Mapped[bool] = mapped_column(default=False)
+    """Whether it removes what only the destination of a copy has; `source_path` is there then."""
     source_path: Mapped[bytes] = mapped_column(sa.LargeBinary)
     destination_path: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
     payload: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
@@ -227,7 +249,10 @@ class Task(Base):
     settled: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
     """Bitmap of the entries that need no further attempt: done, or failed for good."""
     files_done: Mapped[int] = mapped_column(default=0)
+    """Of a walk: files that it found to need nothing; it has no others."""
     bytes_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    files_unchanged: Mapped[int] = mapped_column(default=0)
+    """Of `files_done`, those that needed nothing."""
     files_failed: Mapped[int] = mapped_column(default=0)
     bytes_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     cursor: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")
@@ -270,7 +295,7 @@ class Attempt(Base):
 
 
 class EntryFailure(Base):
-    """An entry that failed for good."""
+    """An entry that failed for good, or was left out."""
 
     __tablename__ = "failure"
     __table_args__ = (
@@ -284,6 +309,8 @@ class EntryFailure(Base):
     path: Mapped[bytes] = mapped_column(sa.LargeBinary)
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     failure: Mapped[dict[str, object]] = mapped_column(Json)
+    skipped: Mapped[bool] = mapped_column(default=False)
+    """Whether it was left out as the job's options say: that is no failure."""
 
 
 class StagedCopy(Base):
@@ -328,7 +355,15 @@ class JobProgress(Base):
     bytes_moving: Mapped[int] = mapped_column(sa.BigInteger)
     files_moving: Mapped[int] = mapped_column(default=0)
     bytes_per_second: Mapped[float] = mapped_column(sa.Double)
+    bytes_per_second_least: Mapped[float] = mapped_column(sa.Double, default=0.0)
+    """What its rates over the last minutes come to lie above nine times out of ten; 0: nothing can be said."""
+    bytes_per_second_most: Mapped[float] = mapped_column(sa.Double, default=0.0)
+    files_per_second_least: Mapped[float] = mapped_column(sa.Double, default=0.0)
+    files_per_second_most: Mapped[float] = mapped_column(sa.Double, default=0.0)
     measured_ms: Mapped[int] = mapped_column(sa.BigInteger)
+    """When this row was written."""
+    worker_measured_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
+    """When a worker last measured, by its clock."""
 
 
 class Replica(Base):

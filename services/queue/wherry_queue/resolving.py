@@ -20,7 +20,7 @@ from wherry_chassis.errors import DatabaseUnavailable, InvalidFields
 from wherry_chassis.logging import logger
 from wherry_chassis.sql import Database
 
-from wherry_queue.jobs import NewTask, copy_tasks, remove_tasks, rename_tasks
+from wherry_queue.jobs import NewTask, copy_tasks, remove_tasks, rename_tasks, tree_tasks
 from wherry_queue.paths import absolute
 from wherry_queue.settling import Failure
 from wherry_queue.site_directory import ResolvedSite, SiteDirectory, SiteNotFound, SitesUnavailable
@@ -125,6 +125,15 @@ def _made_again(tasks: Sequence[TaskPaths], source: bytes, destination: bytes, *
                     absolute(task.source_path, source, f"job.remove.targets[{index}].path")
                     for index, task in enumerate(tasks)
                 ]
+            )
+        case TaskKind.WALK_CHANGE_MODE | TaskKind.WALK_CHECKSUM:
+            operation = "change_mode" if kind is TaskKind.WALK_CHANGE_MODE else "checksum"
+            return tree_tasks(
+                kind,
+                [
+                    absolute(task.source_path, source, f"job.{operation}.targets[{index}].path")
+                    for index, task in enumerate(tasks)
+                ],
             )
         case TaskKind.RENAME:
             return rename_tasks(

@@ -61,6 +61,8 @@ class Settlement:
     Attributes:
         done: bitmap of the entries done, earlier attempts' included.
         files_done, bytes_done: of this attempt.
+        files_unchanged: of `files_done`, those that needed nothing.
+        data_channel: how bytes went, as the contract numbers it; 0: none did.
         retry_after_s: for RETURNED.
         worker: whose word it is, by name.
         thumbprint: of that worker's certificate.
@@ -75,6 +77,8 @@ class Settlement:
     files_done: int = 0
     bytes_done: int = 0
     failures: Sequence[FailedEntry] = ()
+    files_unchanged: int = 0
+    data_channel: int = 0
     results: bytes = b""
     retry_after_s: float = 0.0
     log: str = ""
@@ -145,6 +149,7 @@ class Decision:
     settled: bytes = b""
     files_done: int = 0
     bytes_done: int = 0
+    files_unchanged: int = 0
     files_failed: int = 0
     bytes_failed: int = 0
     directories_done: int = 0
@@ -222,6 +227,7 @@ def _keep_done(task: TaskFacts, settlement: Settlement) -> Decision:
         settled=bitmap.union(task.settled, done),
         files_done=files,
         bytes_done=min(settlement.bytes_done, bytes_left) if files else 0,
+        files_unchanged=min(settlement.files_unchanged, files),
     )
 
 

@@ -27,11 +27,16 @@ class TaskKind(enum.IntEnum):
     MAKE_DIRECTORY = 6
     RENAME = 7
     LIST = 8
+    WALK_CHANGE_MODE = 9
+    CHANGE_MODE_OF_FILES = 10
+    CHANGE_MODE_OF_DIRECTORY = 11
+    WALK_CHECKSUM = 12
+    CHECKSUM_FILES = 13
 
 
-WALKS = frozenset({TaskKind.WALK_COPY, TaskKind.WALK_REMOVE})
-CHUNKS = frozenset({TaskKind.COPY_FILES, TaskKind.REMOVE_FILES})
-DIRECTORY_WORK = frozenset({TaskKind.REMOVE_DIRECTORY, TaskKind.MAKE_DIRECTORY})
+WALKS = frozenset({TaskKind.WALK_COPY, TaskKind.WALK_REMOVE, TaskKind.WALK_CHANGE_MODE, TaskKind.WALK_CHECKSUM})
+CHUNKS = frozenset({TaskKind.COPY_FILES, TaskKind.REMOVE_FILES, TaskKind.CHANGE_MODE_OF_FILES, TaskKind.CHECKSUM_FILES})
+DIRECTORY_WORK = frozenset({TaskKind.REMOVE_DIRECTORY, TaskKind.MAKE_DIRECTORY, TaskKind.CHANGE_MODE_OF_DIRECTORY})
 
 
 class TaskState(enum.IntEnum):
@@ -44,9 +49,18 @@ class TaskState(enum.IntEnum):
     SUCCEEDED = 5
     FAILED = 6
     CANCELLED = 7
+    PLANNED = 8
+    """Of a dry run: it would be done, and never is."""
 
 
-ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
+def first_state(kind: TaskKind, phase: int, *, open_phase: int, dry_run: bool) -> TaskState:
+    """Returns in which state a task begins, or goes on when its phase is opened."""
+    if phase > open_phase:
+        return TaskState.BLOCKED
+    return TaskState.PLANNED if dry_run and kind not in WALKS else TaskState.READY
+
+
+ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PLANNED})
 
 
 class Hold(enum.IntFlag):
@@ -144,7 +158,15 @@ class JobCounters(Protocol):
     @property
     def files_done(self) -> int: ...  # noqa: D102
     @property
+    def files_failed(self) -> int: ...  # noqa: D102
+    @property
+    def directories_total(self) -> int: ...  # noqa: D102
+    @property
     def directories_done(self) -> int: ...  # noqa: D102
+    @property
+    def directories_failed(self) -> int: ...  # noqa: D102
+    @property
+    def dry_run(self) -> bool: ...  # noqa: D102
 
 
 def job_state(job: JobCounters) -> JobState:
@@ -163,5 +185,10 @@ def job_state(job: JobCounters) -> JobState:
         return JobState.CANCELLED
     if not job.tasks_failed:
         return JobState.SUCCEEDED
-    some_done = job.files_done if job.files_total else job.directories_done
-    return JobState.PARTIALLY_FAILED if some_done else JobState.FAILED
+    if job.dry_run:
+        # As the job itself would end, as far as that is known: what is planned counts as done.
+        files, directories = job.files_total - job.files_failed, job.directories_total - job.directories_failed
+    else:
+        files, directories = job.files_done, job.directories_done
+    some_done = files if job.files_total else directories
+    return JobState.PARTIALLY_FAILED if some_done > 0 else JobState.FAILED

@@ -16,7 +16,18 @@ from wherry_chassis.sql import Database
 
 from wherry_queue.dispatching import Dispatcher
 from wherry_queue.own_replica import OwnReplica
-from wherry_queue.store import banning, control, deletion, lanes, leases, limits, replicas, retention, sign_ins, staging
+from wherry_queue.store import (
+    banning,
+    control,
+    deletion,
+    leases,
+    limits,
+    phases,
+    replicas,
+    retention,
+    sign_ins,
+    staging,
+)
 
 _SWEEP_S = 10.0
 _SIGN_INS_S = 2.0
@@ -91,7 +102,7 @@ class Upkeep:
             self._dispatcher.changed([job_id])
         self._dispatcher.held(await self._database.write(banning.settle, _SETTLED))
         await self._database.write(limits.count_missed, self._dispatcher.terms.limits)
-        await self._dispatcher.open_phases(await self._database.read(lanes.stalled_jobs))
+        await self._dispatcher.open_phases(await self._database.read(phases.stalled_jobs))
 
     async def _reap(self) -> None:
         """Takes back the leases of replicas that have died; their workers had one time to live to bring them along."""

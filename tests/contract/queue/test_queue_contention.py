@@ -28,6 +28,7 @@ from wherry_queue.store import (
     lanes,
     leases,
     limits,
+    phases,
     replicas,
     retention,
     retrying,
@@ -161,7 +162,7 @@ class Bustle:
             for user, site in await self.do(sign_ins.doubted, out):
                 await self.do(sign_ins.learn, user, {site: 0})  # as the site service says it is
         for job_id in jobs:
-            await self.do(lanes.open_next_phase, job_id)
+            await self.do(phases.open_next_phase, job_id)
 
     async def late(self) -> None:
         """Workers that were silent speak again; some of them never do, and their leases lapse."""
@@ -226,8 +227,8 @@ class Bustle:
         await self.do(_release)
         for job_id in await self.do(control.half_cancelled):
             await self.do(control.cancel_job, job_id)
-        for job_id in await self.do(lanes.stalled_jobs):
-            await self.do(lanes.open_next_phase, job_id)
+        for job_id in await self.do(phases.stalled_jobs):
+            await self.do(phases.open_next_phase, job_id)
         await self.do(retention.sweep_listings, 200)
         await self.do(retention.sweep_jobs, 2000)
         await asyncio.sleep(0.01)
@@ -242,7 +243,7 @@ class Bustle:
 
     async def reap(self, dead: int) -> None:
         for job_id in await self.do(leases.requeue, dead, await self.do(leases.running_on, dead)):
-            await self.do(lanes.open_next_phase, job_id)
+            await self.do(phases.open_next_phase, job_id)
         await self.do(replicas.forget_replica, dead)
 
     # --- the end ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from wherry_queue.jobs import JobNotFound, NewTask
 from wherry_queue.models import Job, Task
 from wherry_queue.states import JobState, Outcome, TaskKind, TaskState, WorkClass
-from wherry_queue.store import control, lanes, leases, replicas, retention
+from wherry_queue.store import control, leases, phases, replicas, retention
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
 
@@ -47,9 +47,9 @@ async def test_a_phase_that_was_not_opened_before_a_crash_is_opened_by_the_sweep
     word = Settlement(walk.task_id, walk.fence, Outcome.COMPLETED)
     await queue.database.write(settlements.settle, [word], POLICY)
     assert await queue.lease(1) == []
-    assert await queue.database.read(lanes.stalled_jobs) == [job_id]
-    assert await queue.database.write(lanes.open_next_phase, job_id)
-    assert not await queue.database.write(lanes.open_next_phase, job_id)
+    assert await queue.database.read(phases.stalled_jobs) == [job_id]
+    assert await queue.database.write(phases.open_next_phase, job_id)
+    assert not await queue.database.write(phases.open_next_phase, job_id)
     assert (await queue.lease_one()).kind is TaskKind.REMOVE_DIRECTORY
 
 

@@ -68,7 +68,7 @@ async def begun(*streams: Stream) -> None:
     assert not any(stream.ended for stream in streams)
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 @pytest.mark.parametrize("watchers", [30, 300])
 async def test_what_it_costs_to_watch_does_not_grow_with_those_who_do(
     queue: QueueCase, replica: WatchedReplica, watchers: int, monkeypatch: pytest.MonkeyPatch
@@ -89,7 +89,7 @@ async def test_what_it_costs_to_watch_does_not_grow_with_those_who_do(
     assert 3 <= len(replica.statements) <= 60, "each change is read once for all, many changes together"
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_watchers_hear_of_what_they_watch_and_of_nothing_else(queue: QueueCase, replica: WatchedReplica) -> None:
     before = await begin(queue, replica)
     everything, others, one = replica.watch(), replica.watch("users/b"), replica.watch_job(before[1])
@@ -107,7 +107,7 @@ async def test_watchers_hear_of_what_they_watch_and_of_nothing_else(queue: Queue
     assert everything.words_on(name_of(before)) == 2, "once at the beginning, and once when it was cancelled"
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_what_nobody_says_is_seen_by_looking(
     queue: QueueCase, replica: WatchedReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +177,7 @@ async def test_what_ended_and_was_forgotten_before_a_slow_watcher_came_to_it_is_
         await slow.says(cancelled(job))
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_nobody_is_sent_back_to_what_was_before_their_own_first_look(
     queue: QueueCase, replica: WatchedReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +265,7 @@ async def test_the_place_in_line_is_told_as_it_changes(
     await stream.says(lambda told: (told.name, told.waiting_reason.position) == (name_of(second), 1))
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_many_jobs_are_shown_in_brief_and_one_is_shown_whole(queue: QueueCase, replica: WatchedReplica) -> None:
     asked = pb.Job(copy=pb.CopyOperation(items=[pb.CopyItem() for _ in range(12)]))
     whole = asked.SerializeToString()

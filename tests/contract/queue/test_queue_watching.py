@@ -36,7 +36,7 @@ def copied(connection: sa.Connection, job_id: int, changes: list[dict[str, objec
     connection.execute(sa.insert(Job), [row | change for change in changes])
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_a_look_finds_what_is_open_and_what_is_new_and_nothing_older(queue: QueueCase) -> None:
     ended, still_open, new = [await submit(queue) for _ in range(3)]
     await queue.settle(await queue.lease_one(), **DONE)
@@ -48,7 +48,7 @@ async def test_a_look_finds_what_is_open_and_what_is_new_and_nothing_older(queue
 
 
 @pytest.mark.row("J3")
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_a_look_shows_nobody_elses_jobs_and_no_listings(queue: QueueCase) -> None:
     mine, other = await submit(queue), await submit(queue, "users/b")
     listing = copy_job(tasks=[NewTask(TaskKind.LIST, b"/d")], work_class=WorkClass.INTERACTIVE)
@@ -63,7 +63,7 @@ async def test_a_look_shows_nobody_elses_jobs_and_no_listings(queue: QueueCase) 
     assert await queue.database.read(watching.horizon, "users/nobody", 1) == 0
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_signs_are_the_same_until_something_changes_that_is_shown(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(copy_job(tasks=[chunk_task(), chunk_task(), chunk_task()]))
     seen: list[Signs] = []

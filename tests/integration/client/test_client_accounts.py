@@ -17,7 +17,7 @@ from wherry_testing.client_runs import FindTokenFile, Wherry
 EMAIL = "alice@example.org"
 PASSWORD = "correct horse battery"
 LATER_OF_C1 = "passwd, unregister"
-LATER_OF_C3 = "chmod, sum, sync, globs, dry run"
+LATER_OF_C3 = "globs"
 LATER_OF_C4 = "job pause, resume, retry, logs, receipt"
 
 

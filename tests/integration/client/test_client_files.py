@@ -27,7 +27,7 @@ from wherry_fakes.scripted_queue import (
 )
 from wherry_testing.client_runs import Wherry
 
-LATER_OF_C3 = "chmod, sum, sync, globs, dry run"
+LATER_OF_C3 = "globs"
 
 
 def pairs_of(job: messages.Job) -> list[tuple[str, str]]:

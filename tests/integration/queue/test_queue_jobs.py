@@ -173,7 +173,7 @@ async def test_a_retry_does_what_failed_and_nothing_else(queue: QueueServiceUnde
     assert (await jobs.CancelJob(pb.CancelJobRequest(name=name), metadata=me)).state == pb.JOB_STATE_SUCCEEDED
 
 
-@pytest.mark.row("J1", missing="chmod, checksum, list to a depth, protocol choice, options")
+@pytest.mark.row("J1", missing="chmod and checksum on real servers, list to a depth, protocol choice")
 async def test_a_job_with_a_new_priority_goes_first(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
     await jobs.CreateJob(copy_request(), metadata=me)
@@ -283,7 +283,7 @@ async def test_names_of_any_bytes_and_a_chunk_that_cannot_be_opened(queue: Queue
     assert (file.destination_path, file.raw_destination_path) == ("/data/y/new", b"")
 
 
-@pytest.mark.row("B6", missing="ETA")
+@pytest.mark.row("B6", missing="the ETA scored against what happened")
 async def test_a_job_behind_another_says_so(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
     async with queue.worker(bulk=1) as worker:

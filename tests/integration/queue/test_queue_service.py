@@ -33,7 +33,7 @@ def found(cursor: bytes, **values: Any) -> lease_service_pb2.ReportEntriesReques
     return lease_service_pb2.ReportEntriesRequest(cursor=cursor, **values)
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_a_copy_goes_from_walk_to_chunk_to_success_and_the_watcher_sees_it(
     queue: QueueServiceUnderTest,
 ) -> None:
@@ -411,7 +411,7 @@ async def test_requests_beyond_the_message_limit_are_refused(queue: QueueService
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_bytes_that_are_done_are_not_counted_as_moving_too(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs, queue.worker(bulk=1) as worker:
         job = await jobs.CreateJob(copy_request(), metadata=queue.as_user())

@@ -75,7 +75,7 @@ async def quiet(pki: TestPki, tmp_path: Path) -> AsyncIterator[QueueServiceUnder
         yield service
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 @pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 async def test_a_watch_of_all_jobs_begins_with_the_newest_and_with_all_that_have_not_ended(
     queue: QueueServiceUnderTest,
@@ -100,7 +100,7 @@ async def test_a_watch_of_all_jobs_begins_with_the_newest_and_with_all_that_have
         assert not few.last
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 @pytest.mark.row("V11", missing="files done while a chunk runs, an ETA that is scored, the chart")
 async def test_a_watch_of_all_jobs_tells_of_new_ones_and_of_each_change_until_they_end(
     queue: QueueServiceUnderTest,
@@ -120,7 +120,7 @@ async def test_a_watch_of_all_jobs_tells_of_new_ones_and_of_each_change_until_th
         assert names(await watch.next()) == [second.name], "what has ended is not told again"
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_moving_bytes_and_their_rate_are_told_for_each_job(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs, queue.worker(bulk=1) as worker:
         watch = Watched(watched(queue, jobs))
@@ -141,7 +141,7 @@ async def test_moving_bytes_and_their_rate_are_told_for_each_job(queue: QueueSer
 
 
 @pytest.mark.row("J3")
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_a_watch_of_all_jobs_shows_nobody_elses_and_no_listings(quiet: QueueServiceUnderTest) -> None:
     async with quiet.jobs() as jobs, quiet.files() as files, quiet.worker(interactive=1, bulk=1) as worker:
         await created(quiet, jobs, "b")
@@ -164,7 +164,7 @@ async def test_a_watch_of_all_jobs_shows_nobody_elses_and_no_listings(quiet: Que
         listing.cancel()
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_quiet_watches_and_listings_say_that_they_live(quiet: QueueServiceUnderTest) -> None:
     async with quiet.jobs() as jobs, quiet.files() as files, quiet.worker(interactive=1, bulk=0) as worker:
         job = await created(quiet, jobs)
@@ -199,7 +199,7 @@ async def until_silent(stream: Any) -> None:
                 return
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_a_watch_speaks_at_most_four_times_a_second_however_much_happens(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs:
         stream = watched(queue, jobs)
@@ -226,7 +226,7 @@ async def test_a_watch_speaks_at_most_four_times_a_second_however_much_happens(q
         assert len(arrivals) >= 3
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_a_watch_says_when_workers_have_come_for_what_waits(queue: QueueServiceUnderTest) -> None:
     async with queue.jobs() as jobs:
         first, second = await created(queue, jobs), await created(queue, jobs)
@@ -239,7 +239,7 @@ async def test_a_watch_says_when_workers_have_come_for_what_waits(queue: QueueSe
             assert waiting.name in {first.name, second.name}
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_what_happens_at_another_replica_is_seen(
     pki: TestPki, fresh_postgres: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -265,7 +265,7 @@ async def test_what_happens_at_another_replica_is_seen(
         assert told.state == pb.JOB_STATE_CANCELLED
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 async def test_what_happens_at_another_replica_is_told_within_a_second(
     pki: TestPki, fresh_postgres: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,9 @@ BANS = (Hold.USER_BANNED, Hold.SOURCE_BANNED, Hold.DESTINATION_BANNED)
 SUBMISSION: dict[str, st.SearchStrategy[Any]] = {
     "user": st.sampled_from(USERS),
     "link": st.sampled_from(LINKS),
-    "kind": st.sampled_from(["walk", "chunks", "chunks", "removal", "removal", "directory", "listing"]),
+    "kind": st.sampled_from(
+        ["walk", "sync", "sync", "dry run", "chunks", "chunks", "removal", "modes", "directory", "listing"]
+    ),
     "count": st.integers(1, 4),
     "priority": st.sampled_from([0, 5, 9]),
     "unresolved": st.sampled_from([False, False, False, True]),
@@ -67,6 +69,11 @@ def _in_the_way(task: LeasedTask) -> FailedEntry:
     return FailedEntry(0, task.source_path + b"/left-out", 10, Failure(reason, "something is in the way"))
 
 
+def _link(task: LeasedTask) -> FailedEntry:
+    """Returns what a walk skips."""
+    return FailedEntry(0, task.source_path + b"/link", 0, Failure("SYMLINK_SKIPPED", "links are left out"))
+
+
 def file_size(task: LeasedTask) -> int:
     """Returns the size of each file of a chunk."""
     return task.total_bytes // max(task.entry_count, 1)
@@ -77,8 +84,11 @@ def batch(holding: Holding, after: bytes) -> Found:
     task = holding.task
     place = 0 if not after else BATCHES.index(after) + 1
     top = task.source_path.count(b"/") == 1
-    removal = task.kind is TaskKind.WALK_REMOVE
-    left_out = task.job_id % 2 and place == 1 and not removal and not task.source_path.endswith(b"/left-out")
+    copying = task.kind is TaskKind.WALK_COPY
+    left_out = task.job_id % 2 and place == 1 and copying and not task.source_path.endswith(b"/left-out")
+    unchanged = place if copying and task.job_id % 3 else 0
+    # Reported whether it was asked for or not: a queue that has not asked must not care.
+    extraneous = copying and place == 1 and top
     return Found(
         task.task_id,
         task.fence,
@@ -86,10 +96,15 @@ def batch(holding: Holding, after: bytes) -> Found:
         BATCHES[place],
         holding.thumbprint,
         chunks=[files(FILES)] * ((task.job_id + place) % 3),
-        directories=[b"sub"] if top and place == 0 else [],
+        directories=[b"sub"] if top and place == 0 and not task.extraneous else [],
         failures=[_in_the_way(task)] if left_out else [],
-        remove_directory=removal and place == len(BATCHES) - 1,
-        directories_done=0 if removal else 1,
+        remove_directory=not copying and place == len(BATCHES) - 1,
+        directories_done=1 if copying else 0,
+        skipped=[_link(task)] if copying and place == 2 else [],
+        files_unchanged=unchanged,
+        bytes_unchanged=unchanged * 7,
+        extraneous_chunks=[files(FILES)] if extraneous else [],
+        extraneous_directories=[b"old"] if extraneous else [],
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from wherry_chassis.pseudonyms import DELETED
 from wherry_queue import bitmap
 from wherry_queue.models import EntryFailure, Job, Lane, Link, Replica, Site, Task, User
-from wherry_queue.states import CHUNKS, DIRECTORY_WORK, ENDED, WALKS, Counted, Hold, TaskState, WorkClass
+from wherry_queue.states import CHUNKS, DIRECTORY_WORK, ENDED, WALKS, Counted, Hold, TaskKind, TaskState, WorkClass
 
 _TASKS = sa.select(*[column for column in Task.__table__.columns if column.name not in ("payload", "cursor")])
 _LANES = sa.select(Lane.__table__)
@@ -19,7 +19,9 @@ _USERS = sa.select(User.__table__)
 _LINKS = sa.select(Link.__table__)
 _SITES = sa.select(Site.__table__)
 _REPLICAS = sa.select(Replica.id)
-_FAILURES = sa.select(EntryFailure.job_id, EntryFailure.task_id, EntryFailure.entry_index, EntryFailure.size_bytes)
+_FAILURES = sa.select(
+    EntryFailure.job_id, EntryFailure.task_id, EntryFailure.entry_index, EntryFailure.size_bytes, EntryFailure.skipped
+)
 
 
 def discrepancies(connection: Connection) -> list[str]:
@@ -155,12 +157,20 @@ def _tasks(connection: Connection, tasks: Any) -> list[str]:
 def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[str]:
     """What walks could not take in is counted by job alone, and stands in the failures with its place."""
     walks = {task.id for task in tasks if task.kind in WALKS}
+    extraneous = {task.id for task in tasks if task.extraneous}
     left_out: Counter[int] = Counter()
+    skipped: Counter[int] = Counter()
+    stay: Counter[int] = Counter()
     left_out_bytes: Counter[int] = Counter()
     for row in connection.execute(_FAILURES):
         if row.job_id in jobs and row.task_id in walks and row.entry_index >= 0:
-            left_out[row.job_id] += 1
-            left_out_bytes[row.job_id] += row.size_bytes
+            if row.skipped:
+                skipped[row.job_id] += 1
+            elif row.task_id in extraneous:
+                stay[row.job_id] += 1
+            else:
+                left_out[row.job_id] += 1
+                left_out_bytes[row.job_id] += row.size_bytes
     by_job: dict[int, list[Any]] = {job_id: [] for job_id in jobs}
     for task in tasks:
         by_job[task.job_id].append(task)
@@ -168,21 +178,46 @@ def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[
     for job_id, mine in by_job.items():
         job = jobs[job_id]
         failed = [task for task in mine if task.state == TaskState.FAILED]
+        own = [task for task in mine if not task.extraneous]
+        # What a walk finds to need nothing is done there and then, and stands nowhere else.
+        there = [task for task in own if task.kind in WALKS]
         counted = {
-            "files_total": sum(task.entry_count for task in mine) + left_out[job_id],
-            "bytes_total": sum(task.total_bytes for task in mine) + left_out_bytes[job_id],
-            "files_failed": sum(task.files_failed for task in mine) + left_out[job_id],
-            "bytes_failed": sum(task.bytes_failed for task in mine) + left_out_bytes[job_id],
-            "directories_failed": sum(task.kind in WALKS | DIRECTORY_WORK for task in failed),
+            "files_total": sum(task.entry_count for task in own)
+            + sum(walk.files_done for walk in there)
+            + left_out[job_id],
+            "bytes_total": sum(task.total_bytes for task in own)
+            + sum(walk.bytes_done for walk in there)
+            + left_out_bytes[job_id],
+            "files_failed": sum(task.files_failed for task in own) + left_out[job_id],
+            "bytes_failed": sum(task.bytes_failed for task in own) + left_out_bytes[job_id],
+            "files_unchanged": sum(task.files_unchanged for task in own),
+            "directories_failed": sum(task.kind in WALKS | DIRECTORY_WORK for task in failed if not task.extraneous),
+            "entries_skipped": skipped[job_id],
+            "extraneous_total": sum(_extraneous_entries(task) for task in mine if task.extraneous),
+            "extraneous_removed": sum(_extraneous_gone(task) for task in mine if task.extraneous),
         }
         for name, value in counted.items():
             found += _differing(f"job {job_id}.{name}", getattr(job, name), value)
-        if not len(failed) + bool(left_out[job_id]) <= job.tasks_failed <= len(failed) + left_out[job_id]:
-            said = f"{len(failed)} and {left_out[job_id]} files left out"
+        noted = left_out[job_id] + stay[job_id]
+        if not len(failed) + bool(noted) <= job.tasks_failed <= len(failed) + noted:
+            said = f"{len(failed)} and {noted} files left out"
             found.append(f"job {job_id}.tasks_failed says {job.tasks_failed}, counted {said}")
         if job.failure is None and (job.tasks_failed or job.files_failed):
             found.append(f"job {job_id} has failed in something and does not say why")
     return found
+
+
+def _extraneous_entries(task: Any) -> int:
+    """How many files and directories, that only the destination has, a task is about; a directory's own removal is not
+    counted besides its walk."""
+    return int(task.kind in WALKS) if task.kind not in CHUNKS else int(task.entry_count)
+
+
+def _extraneous_gone(task: Any) -> int:
+    """How many of them it has removed."""
+    if task.kind in CHUNKS:
+        return int(task.files_done)
+    return int(task.kind == TaskKind.REMOVE_DIRECTORY and task.state == TaskState.SUCCEEDED)
 
 
 def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
@@ -198,12 +233,16 @@ def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
             "tasks_running": sum(task.state == TaskState.RUNNING for task in mine),
             "tasks_cancelled": sum(task.state == TaskState.CANCELLED for task in mine),
             "walks_open": sum(task.kind in WALKS for task in open_tasks),
-            "files_done": sum(task.files_done for task in mine),
-            "bytes_done": sum(task.bytes_done for task in mine),
+            "files_done": sum(task.files_done for task in mine if not task.extraneous),
+            "bytes_done": sum(task.bytes_done for task in mine if not task.extraneous),
         }
         for name, value in counted.items():
             found += _differing(f"job {job_id}.{name}", getattr(job, name), value)
         found += _differing(f"job {job_id} has ended", job.ended_ms is not None, not open_tasks)
+        if job.dry_run and any(task.kind not in WALKS and task.fence for task in mine):
+            found.append(f"job {job_id} is a dry run, and something was leased of it that does")
+        if job.extraneous_removed and not job.delete_extraneous:
+            found.append(f"job {job_id} has removed what nobody asked to have removed")
         if job.files_done + job.files_failed > job.files_total:
             found.append(f"job {job_id} has done {job.files_done} and failed {job.files_failed} of {job.files_total}")
         if not job.cancelled and any(task.state == TaskState.BLOCKED for task in mine):

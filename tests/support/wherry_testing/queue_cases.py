@@ -12,7 +12,7 @@ from wherry_queue.jobs import Chunk, Found, NewJob, NewTask
 from wherry_queue.models import Job
 from wherry_queue.settling import FailedEntry, Failure, RetryPolicy, Settlement
 from wherry_queue.states import JobState, Outcome, TaskKind, WorkClass, job_state
-from wherry_queue.store import lanes, leases, reading, replicas, settlements, submission
+from wherry_queue.store import lanes, leases, phases, reading, replicas, settlements, submission
 from wherry_queue.store.leases import LeasedTask
 from wherry_testing.queue_books import assert_counters
 
@@ -76,7 +76,7 @@ class QueueCase:
         word = Settlement(task.task_id, fence, outcome, **values)
         answers, jobs, _ = await self.database.write(settlements.settle, [word], POLICY)
         for job_id in jobs:
-            await self.database.write(lanes.open_next_phase, job_id)
+            await self.database.write(phases.open_next_phase, job_id)
         return answers[0]
 
     async def report(self, task: LeasedTask, cursor: bytes = b"z", after: bytes = b"", **values: Any) -> None:

@@ -25,6 +25,7 @@ from wherry_queue.store import (
     lanes,
     leases,
     limits,
+    phases,
     replicas,
     resolving,
     retention,
@@ -76,7 +77,8 @@ class QueueMachine(QueueWorkers):
         """A user asks for something; with `unresolved`, of sites that nobody can be asked about."""
         tasks = {
             "chunks": [chunk_task(FILES, LARGE if count == 4 else 10) for _ in range(count)],
-            "walk": [NewTask(TaskKind.WALK_COPY, b"/from", b"/to", root=True)],
+            **{key: [NewTask(TaskKind.WALK_COPY, b"/from", b"/to", root=True)] for key in ("walk", "sync", "dry run")},
+            "modes": [NewTask(TaskKind.WALK_CHANGE_MODE, b"/from", root=True)],
             "removal": [NewTask(TaskKind.WALK_REMOVE, b"/from", root=True)],
             "directory": [NewTask(TaskKind.MAKE_DIRECTORY, b"/from")],
             "listing": [NewTask(TaskKind.LIST, b"/from")],
@@ -92,13 +94,16 @@ class QueueMachine(QueueWorkers):
             submission.submit,
             copy_job(
                 user, source_site=link[0], destination_site=link[1], operation=kind, tasks=tasks, priority=priority,
-                work_class=work_class, sessions=sessions, unresolved=unresolved,
+                work_class=work_class, sessions=sessions, unresolved=unresolved, dry_run=kind == "dry run",
+                delete_extraneous=kind == "sync" or (kind == "dry run" and count > 2),
             ),
         )  # fmt: skip
         self.model.sessions |= {(user, site): until_ms for site, until_ms in sessions.items()}
         total = sum(task.entry_count for task in tasks)
         hold = Hold.SITES_UNKNOWN if unresolved else Hold.NOTHING
-        self.model.jobs[job_id] = ModelJob(job_id, uid, user, *link, work_class, priority, total, hold)
+        job = ModelJob(job_id, uid, user, *link, work_class, priority, total, hold)
+        job.dry_run, job.deletes = kind == "dry run", kind in ("sync", "dry run")
+        self.model.jobs[job_id] = job
 
     @act(3, pick=st.integers(0, 99), what=st.sampled_from(["pause", "pause", "resume", "cancel", "priority"]))
     def change(self, pick: int, what: str) -> None:
@@ -142,13 +147,13 @@ class QueueMachine(QueueWorkers):
         """Retries an ended job; tells whether there was something to do."""
         row = self.do(lambda c: c.execute(sa.select(Job.__table__).where(Job.id == job.job_id)).one())
         failures = sa.select(EntryFailure.failure).where(
-            EntryFailure.job_id == job.job_id, EntryFailure.entry_index == 0
+            EntryFailure.job_id == job.job_id, EntryFailure.entry_index == 0, ~EntryFailure.skipped
         )
         reasons = [failure["reason"] for failure in self.do(lambda c: c.execute(failures).scalars().all())]
         try:
             self.do(retrying.retry, job.user, job.uid, pack)
         except NothingToRetry:
-            assert job_state(row) is JobState.SUCCEEDED
+            assert job.dry_run or job_state(row) is JobState.SUCCEEDED
             return False
         assert job_state(row) is not JobState.SUCCEEDED
         job.hold &= ~(REOPENED | Hold.TOO_SHORT)
@@ -187,8 +192,8 @@ class QueueMachine(QueueWorkers):
         """A replica repairs what a crash has left."""
         for job_id in self.do(control.half_cancelled):
             self.do(control.cancel_job, job_id)
-        for job_id in self.do(lanes.stalled_jobs):
-            assert self.do(lanes.open_next_phase, job_id)
+        for job_id in self.do(phases.stalled_jobs):
+            assert self.do(phases.open_next_phase, job_id)
 
     @act(3)
     def release(self) -> None:
@@ -346,7 +351,9 @@ class QueueMachine(QueueWorkers):
             self.resolve(HOUR_MS, seen=True)
             self.work_off()
         for row in self.do(lambda c: c.execute(sa.select(Job.__table__)).all()):
-            assert row.work_class == WorkClass.INTERACTIVE or job_state(row) is JobState.SUCCEEDED, f"job {row.id}"
+            if row.work_class == WorkClass.BULK and not row.dry_run:
+                assert job_state(row) is JobState.SUCCEEDED, f"job {row.id}"
+                assert row.extraneous_removed == row.extraneous_total, f"job {row.id} has left something there"
 
     def let_go(self, job: ModelJob) -> None:
         """Takes all from a job that its owner and operators hold it by."""

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Job, Link, Site, Task, User
 from wherry_queue.sign_ins import LEAST_REST_MS, fits
-from wherry_queue.states import CHUNKS, FINISHED, Hold, JobState, TaskState, WorkClass, job_state
+from wherry_queue.states import CHUNKS, FINISHED, WALKS, Hold, JobState, TaskState, WorkClass, job_state
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import Defaults, Key, Kind, effective
 
@@ -52,6 +52,9 @@ class ModelJob:
     Attributes:
         hold: all bits, of the job.
         files: how many it knows of.
+        dry_run: whether nothing of it but walks may ever be leased.
+        deletes: whether what only its destination has is to be removed.
+        skipped: how many entries its walks have left out as they were told to.
     """
 
     job_id: int
@@ -63,6 +66,9 @@ class ModelJob:
     priority: int
     files: int
     hold: Hold = Hold.NOTHING
+    dry_run: bool = False
+    deletes: bool = False
+    skipped: int = 0
 
 
 @dataclass
@@ -76,6 +82,8 @@ class ModelTask:
         thumbprint: whose the lease is.
         done: bits of the entries that words which counted have called done.
         cursor: of a walk: how far it is durable.
+        unchanged: of a walk: files that it found to need nothing.
+        extraneous: whether it removes what only the destination has.
     """
 
     job: ModelJob
@@ -86,6 +94,8 @@ class ModelTask:
     replica: int = 0
     done: int = 0
     cursor: bytes = b""
+    unchanged: int = 0
+    extraneous: bool = False
 
 
 @dataclass
@@ -129,6 +139,11 @@ class Model:
             assert task.fence > known.fence, f"the fence of task {task.task_id} did not grow"
             assert job.hold & ~Hold.TOO_SHORT == 0, f"leased of job {job.job_id}, held for {job.hold!r}"
             assert task.work_class is job.work_class
+            assert not job.dry_run or task.kind in WALKS, f"leased of job {job.job_id}, which is a dry run"
+            known.extraneous = task.extraneous
+            if task.extraneous:
+                assert job.deletes, f"job {job.job_id} removes what nobody asked to have removed"
+                self._check_all_copied(connection, job)
             settled = int.from_bytes(task.settled, "little")
             assert known.done & ~settled == 0, f"what is done of task {task.task_id} is given out again"
             assert task.cursor == known.cursor, f"walk {task.task_id} does not go on where it was"
@@ -147,6 +162,11 @@ class Model:
         if until_ms - now_ms < LEAST_REST_MS:
             refused = connection.execute(sa.select(Task.refused_until_ms).where(Task.id == task.task_id)).scalar_one()
             assert refused >= until_ms, f"task {task.task_id} cannot end within its user's session"
+
+    def _check_all_copied(self, connection: Connection, job: ModelJob) -> None:
+        row = connection.execute(_JOBS.where(Job.id == job.job_id)).one()
+        copied = row.files_total - row.files_failed if job.dry_run else row.files_done
+        assert copied == row.files_total == job.files, f"job {job.job_id} removes before all is copied"
 
     def _ends(self, job: ModelJob) -> list[int]:
         """Returns when the sessions end that a job needs, those of which anything is known."""
@@ -206,7 +226,8 @@ class Model:
                 assert not row.files_done
                 continue
             self._check_task(row, known)
-            done[row.job_id] += known.done.bit_count()
+            if not known.extraneous:
+                done[row.job_id] += known.done.bit_count() + known.unchanged
         rows = connection.execute(_JOBS).all()
         assert {row.id for row in rows} == set(self.jobs)
         for row in rows:
@@ -221,6 +242,7 @@ class Model:
         if known.running:
             assert (row.thumbprint, row.replica_id) == (known.thumbprint, known.replica), f"{what} is somebody else's"
         if row.kind not in CHUNKS:
+            assert row.files_done == known.unchanged
             return
         settled = int.from_bytes(row.settled or b"", "little")
         assert known.done & ~settled == 0, f"{what} has lost what was done"
@@ -239,6 +261,9 @@ class Model:
         assert row.files_total == job.files, f"{what} knows of {row.files_total} files, not of {job.files}"
         assert row.files_done == done, f"{what} has done {row.files_done} files, not {done}"
         assert (state in FINISHED) == (row.tasks_open == 0)
+        assert row.entries_skipped == job.skipped
+        if job.dry_run:
+            return
         if state is JobState.SUCCEEDED:
             assert row.files_done == row.files_total, f"{what} succeeded, and has not done all"
         if state in FINISHED and not row.cancelled:

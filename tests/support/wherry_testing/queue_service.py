@@ -94,7 +94,10 @@ class TestWorker:
     async def progress(self, lease: lease_service_pb2.Lease, transferred_bytes: int) -> None:
         """Reports progress."""
         task = lease_service_pb2.TaskProgress(lease=lease.lease, transferred_bytes=transferred_bytes)
-        report = lease_service_pb2.ProgressReport(tasks=[task])
+        await self.say(lease_service_pb2.ProgressReport(tasks=[task]))
+
+    async def say(self, report: lease_service_pb2.ProgressReport) -> None:
+        """Reports progress as it is given."""
         await self._write(lease_service_pb2.StreamLeasesRequest(progress=report))
 
     async def lease(self) -> lease_service_pb2.Lease:

@@ -16,8 +16,8 @@ from wherry_queue.models import Job, Site, Task, User
 from wherry_queue.settling import SIGN_IN_REASON, FailedEntry, Failure, Settlement
 from wherry_queue.states import CHUNKS, WALKS, Hold, Outcome, TaskState, WorkClass
 from wherry_queue.store import (
-    lanes,
     leases,
+    phases,
     replicas,
     settlements,
     sign_ins,
@@ -136,7 +136,11 @@ class QueueWorkers(RuleBasedStateMachine):
         holding.cursor = max(holding.cursor, found.cursor)
         if known.cursor == after:
             known.cursor = found.cursor
-            known.job.files += sum(chunk.entry_count for chunk in found.chunks) + len(found.failures)
+            chunks = [] if holding.task.extraneous else found.chunks
+            known.job.files += sum(chunk.entry_count for chunk in chunks) + len(found.failures)
+            known.job.files += found.files_unchanged
+            known.unchanged += found.files_unchanged
+            known.job.skipped += len(found.skipped)
 
     @act(
         7,
@@ -184,6 +188,7 @@ class QueueWorkers(RuleBasedStateMachine):
             done=bits.to_bytes(1, "little") if chunk else b"",
             files_done=fresh.bit_count(),
             bytes_done=file_size(task) * fresh.bit_count(),
+            files_unchanged=pick % 3,
             failures=[FailedEntry(i, b"/x", file_size(task), failure) for i in lost],
             thumbprint="stranger" if stranger else holding.thumbprint,
             sign_in_site=sign_in_site,
@@ -220,7 +225,7 @@ class QueueWorkers(RuleBasedStateMachine):
                 changed.add(known.job.job_id)
         assert jobs == changed
         for job_id in [] if crash else jobs:
-            self.do(lanes.open_next_phase, job_id)
+            self.do(phases.open_next_phase, job_id)
         return stands
 
     @act(1, pick=st.integers(0, 99))
@@ -247,7 +252,7 @@ class QueueWorkers(RuleBasedStateMachine):
         jobs = self.do(leases.requeue, replica, refs, given=given)
         assert jobs == theirs
         for job_id in jobs:
-            self.do(lanes.open_next_phase, job_id)
+            self.do(phases.open_next_phase, job_id)
 
     @act(2, which=st.integers(0, 1), worker=st.sampled_from(THUMBPRINTS), bring=st.integers(1, 4))
     def adopt(self, which: int, worker: str, bring: int) -> None:

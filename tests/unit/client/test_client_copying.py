@@ -8,7 +8,7 @@ from wherry_client.errors import UsageError
 from wherry_client.files import PathKind
 from wherry_client.paths import RemotePath, parse
 
-LATER_OF_C3 = "chmod, sum, sync, globs, dry run"
+LATER_OF_C3 = "globs"
 THERE = {
     "a:": PathKind.DIRECTORY,
     "b:": PathKind.DIRECTORY,

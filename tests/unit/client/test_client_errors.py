@@ -14,7 +14,7 @@ from wherry_chassis.status import bad_request, make_status
 from wherry_client.errors import UnavailableError, WherryError, from_failure, from_rpc
 from wherry_client.exits import EPILOG, MEANINGS, ExitStatus
 
-LATER_OF_C3 = "chmod, sum, sync, globs, dry run"
+LATER_OF_C3 = "globs"
 
 
 class Failed(grpc.RpcError, grpc.Call):

@@ -12,7 +12,7 @@ from wherry_client.errors import UsageError
 from wherry_client.names import show_name, show_text
 from wherry_client.paths import RemotePath, of_location, parse
 
-LATER_OF_C3 = "chmod, sum, sync, globs, dry run"
+LATER_OF_C3 = "globs"
 
 NAMES = (
     st.binary(min_size=1, max_size=40)

@@ -31,6 +31,7 @@ class Chunk:
         (TaskState.RUNNING, FileState.RUNNING),
         (TaskState.FAILED, FileState.FAILED),
         (TaskState.CANCELLED, FileState.CANCELLED),
+        (TaskState.PLANNED, FileState.PLANNED),
     ],
 )
 def test_what_is_not_settled_stands_as_its_chunk_does(state: TaskState, expected: FileState) -> None:

@@ -13,7 +13,7 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
 from wherry_chassis.errors import FieldProblem, InvalidFields
 
-from wherry_queue.jobs import NewJob, NewTask, copy_tasks, remove_tasks, rename_tasks
+from wherry_queue.jobs import NewJob, NewTask, copy_tasks, remove_tasks, rename_tasks, tree_tasks
 from wherry_queue.paths import absolute, as_known
 from wherry_queue.servicer.messages import location_path
 from wherry_queue.servicer.pages import SPECIFICATION_BYTES
@@ -25,6 +25,11 @@ _SHOWN_ITEMS = 10
 """So many items or targets a job shows in lists and watches of many."""
 _SITES = 100
 """So many sites may be named in one question to the site service; the contract says so."""
+
+OPERATIONS = [field.name for field in pb.Job.DESCRIPTOR.oneofs_by_name["operation"].fields]
+"""What a job can be asked to do."""
+_PAIRS = frozenset({"copy", "rename"})
+"""Those that name a source and a destination for each item."""
 
 Sites = Mapping[str, ResolvedSite]
 """By name."""
@@ -103,6 +108,7 @@ def _draft(request: pb.CreateJobRequest, prefix: str) -> _Draft:
     job = request.job
     operation = job.WhichOneof("operation") or ""
     places = _places(job, operation, f"{prefix}job")
+    _check_options(job, operation, f"{prefix}job")
     return _Draft(request, prefix, operation, places, *_sites(operation, places))
 
 
@@ -124,7 +130,11 @@ def _new_job(draft: _Draft, user: str, sites: Sites | None) -> NewJob:
         priority=job.priority if job.HasField("priority") else DEFAULT_PRIORITY,
         recursive=_recursive(job, operation),
         overwrite=job.copy.overwrite or pb.OVERWRITE_POLICY_NEVER,
-        item_count=len(paths) // 2 if operation == "copy" else len(paths) if operation == "remove" else 1,
+        options=_options(job, operation),
+        dry_run=job.copy.options.dry_run,
+        delete_extraneous=job.copy.options.delete_extraneous,
+        directories_only=operation == "change_mode" and not job.change_mode.HasField("mode"),
+        item_count=len(paths) // 2 if operation in _PAIRS else len(paths),
         sessions={} if sites is None else sessions_of(sites, (draft.source_site, draft.destination_site)),
         unresolved=sites is None,
     )
@@ -146,18 +156,44 @@ def _places(job: pb.Job, operation: str, at: str) -> _Places:
                 for index, item in enumerate(job.copy.items)
                 for end in ("source", "destination")
             ]
-        case "remove":
-            return [(f"{at}.remove.targets[{index}]", target) for index, target in enumerate(job.remove.targets)]
+        case "remove" | "change_mode" | "checksum":
+            targets = getattr(job, operation).targets
+            return [(f"{at}.{operation}.targets[{index}]", target) for index, target in enumerate(targets)]
         case "make_directory":
             return [(f"{at}.make_directory.target", job.make_directory.target)]
         case "rename":
             return [(f"{at}.rename.source", job.rename.source), (f"{at}.rename.destination", job.rename.destination)]
-    raise InvalidFields(FieldProblem(at, "says what to do with one of copy, remove, make_directory, rename"))
+    raise InvalidFields(FieldProblem(at, f"says what to do with one of {', '.join(OPERATIONS)}"))
+
+
+def _check_options(job: pb.Job, operation: str, at: str) -> None:
+    """Refuses what has no meaning together; raises InvalidFields."""
+    if operation == "copy" and job.copy.options.delete_extraneous and not job.copy.recursive:
+        problem = "needs `recursive`: it is about what directories hold"
+        raise InvalidFields(FieldProblem(f"{at}.copy.options.delete_extraneous", problem))
+    if operation == "change_mode" and not (
+        job.change_mode.HasField("mode") or job.change_mode.HasField("directory_mode")
+    ):
+        problem = "is missing: say it, or directory_mode, or both"
+        raise InvalidFields(FieldProblem(f"{at}.change_mode.mode", problem))
+
+
+def _options(job: pb.Job, operation: str) -> bytes:
+    """Returns how a job's tasks are done, as their workers need it."""
+    match operation:
+        case "copy":
+            return job.copy.options.SerializeToString()
+        case "change_mode" | "checksum":
+            kept: pb.ChangeModeOperation | pb.ChecksumOperation = getattr(_specification(job), operation)
+            del kept.targets[:]
+            return kept.SerializeToString()
+        case _:
+            return b""
 
 
 def _sites(operation: str, places: _Places) -> tuple[str, str]:
     """Returns source and destination site; a job has one of each."""
-    pairs = operation == "copy"
+    pairs = operation == "copy"  # a rename stays within one site
     source, destination = places[0][1].site, places[1 if pairs else 0][1].site
     for index, (field, location) in enumerate(places):
         expected = destination if pairs and index % 2 else source
@@ -187,6 +223,10 @@ def _tasks(draft: _Draft, paths: Sequence[bytes]) -> Sequence[NewTask]:
                 return copy_tasks(list(zip(paths[::2], paths[1::2], strict=True)), same_site=same_site)
             case "remove":
                 return remove_tasks(paths)
+            case "change_mode":
+                return tree_tasks(TaskKind.WALK_CHANGE_MODE, paths)
+            case "checksum":
+                return tree_tasks(TaskKind.WALK_CHECKSUM, paths)
             case "make_directory":
                 return [NewTask(TaskKind.MAKE_DIRECTORY, paths[0])]
             case _:
@@ -199,10 +239,8 @@ def _tasks(draft: _Draft, paths: Sequence[bytes]) -> Sequence[NewTask]:
 
 def _recursive(job: pb.Job, operation: str) -> bool:
     match operation:
-        case "copy":
-            return job.copy.recursive
-        case "remove":
-            return job.remove.recursive
+        case "copy" | "remove" | "change_mode" | "checksum":
+            return bool(getattr(job, operation).recursive)
         case _:
             return job.make_directory.parents
 
@@ -218,7 +256,8 @@ def _specification(job: pb.Job) -> pb.Job:
 
 def _shorten(job: pb.Job) -> bool:
     """Leaves only the first few items or targets in a job; tells whether there were more."""
-    named = job.copy.items if job.HasField("copy") else job.remove.targets if job.HasField("remove") else []
+    operation = job.WhichOneof("operation") or ""
+    named = job.copy.items if operation == "copy" else getattr(getattr(job, operation), "targets", [])
     more = len(named) > _SHOWN_ITEMS
     del named[_SHOWN_ITEMS:]
     return more

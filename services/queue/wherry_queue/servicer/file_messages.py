@@ -36,7 +36,7 @@ def _files_of(uid: str, part: ChunkPart | LeftOut) -> Iterator[tuple[Cursor, pb.
     """Gives a part's files, each with where a page begins that has it first; raises Unreadable."""
     task = f"jobs/{uid}/tasks/{part.task_id}"
     if isinstance(part, LeftOut):
-        yield part.cursor, _left_out(task, part.failure)
+        yield part.cursor, _left_out(task, part)
     else:
         yield from _of_chunk(task, part)
 
@@ -49,27 +49,31 @@ def _of_chunk(task: str, part: ChunkPart) -> Iterator[tuple[Cursor, pb.JobFile]]
             raise chunk_payloads.Unreadable("a chunk has fewer entries than its worker said")
         entry = entries[index]
         number = pb.FileState.ValueType(state)
-        file = pb.JobFile(state=number, size_bytes=entry.size_bytes, task=task)
-        _set_paths(file, part, entry)
+        file = pb.JobFile(state=number, size_bytes=entry.size_bytes, task=task, extraneous=part.extraneous)
+        result = results.get(index) if state is FileState.DONE else None
+        _set_paths(file, part, entry, result.kept_beside if result is not None else b"")
         if state is FileState.DONE:
-            _set_result(file, results.get(index))
+            _set_result(file, result)
         elif state is FileState.FAILED:
             file.failure.MergeFrom(_failure(index, part.failures))
         yield Cursor(part.task_id, index), file
 
 
-def _set_paths(file: pb.JobFile, part: ChunkPart, entry: lease_service_pb2.ChunkEntry) -> None:
+def _set_paths(file: pb.JobFile, part: ChunkPart, entry: lease_service_pb2.ChunkEntry, kept_beside: bytes) -> None:
+    """Sets a file's paths; at the destination it may have been given another name."""
     path = join(part.source_path, entry.name)
     file.path, file.raw_path = shown(path), raw(path)
     if part.destination_path is not None:
         path = join(part.destination_path, entry.destination_name or entry.name)
+        if kept_beside:
+            path = join(path.rpartition(b"/")[0] or b"/", kept_beside)
         file.destination_path, file.raw_destination_path = shown(path), raw(path)
 
 
 def _set_result(file: pb.JobFile, result: lease_service_pb2.EntryResult | None) -> None:
     if result is None:
         return
-    file.adopted = result.adopted
+    file.adopted, file.left_alone = result.adopted, result.left_alone
     for name in ("checksum", "duration"):
         if result.HasField(name):
             getattr(file, name).CopyFrom(getattr(result, name))
@@ -81,11 +85,12 @@ def _failure(index: int, failures: Mapping[int, StoredFailure]) -> entry_pb2.Fai
     return (failure_message(dict(found.failure)) if found else None) or entry_pb2.Failure(reason="UNKNOWN")
 
 
-def _left_out(task: str, failure: StoredFailure) -> pb.JobFile:
+def _left_out(task: str, part: LeftOut) -> pb.JobFile:
+    failure = part.failure
     return pb.JobFile(
         path=shown(failure.path),
         raw_path=raw(failure.path),
-        state=pb.FILE_STATE_FAILED,
+        state=pb.FileState.ValueType(part.state),
         size_bytes=failure.size_bytes,
         failure=failure_message(dict(failure.failure)),
         task=task,

@@ -18,7 +18,7 @@ from wherry_queue.jobs import JobNotFound
 from wherry_queue.pairs import PairBounds
 from wherry_queue.servicer import messages
 from wherry_queue.servicer.chunk_payloads import packer
-from wherry_queue.servicer.creation import new_job, new_jobs, sessions_of, sites_of
+from wherry_queue.servicer.creation import OPERATIONS, new_job, new_jobs, sessions_of, sites_of
 from wherry_queue.servicer.file_messages import file_page_message
 from wherry_queue.servicer.pages import fitting
 from wherry_queue.servicer.pairs import copy_of_pairs
@@ -30,7 +30,6 @@ from wherry_queue.store.reading import JobFilter
 from wherry_queue.watch_feed import WatchFeed
 
 _JOB_NAME = re.compile(r"jobs/[A-Za-z0-9-]+")
-_OPERATIONS = [field.name for field in pb.Job.DESCRIPTOR.oneofs_by_name["operation"].fields]
 _FILES = 100
 
 
@@ -221,8 +220,8 @@ class JobServicer(WatchServicer):
 
 def _filter(request: pb.ListJobsRequest) -> JobFilter:
     for index, operation in enumerate(request.operations):
-        if operation not in _OPERATIONS:
-            problem = f"is none of {', '.join(_OPERATIONS)}"
+        if operation not in OPERATIONS:
+            problem = f"is none of {', '.join(OPERATIONS)}"
             raise InvalidFields(FieldProblem(f"operations[{index}]", problem))
     return JobFilter(
         states={JobState(state) for state in request.states},

@@ -18,10 +18,10 @@ from wherry_queue.dispatching import Dispatcher
 from wherry_queue.jobs import Chunk, Found
 from wherry_queue.progress import Moved, ProgressBoard
 from wherry_queue.servicer import messages
+from wherry_queue.servicer.lease_messages import lease_message
 from wherry_queue.settling import FailedEntry, RetryPolicy, Settlement
 from wherry_queue.states import Outcome, TaskKind, WorkClass
 from wherry_queue.store import replicas, settlements, sign_ins, submission
-from wherry_queue.store.leases import LeasedTask
 from wherry_queue.workers import GivenLease, Outgoing, StoppedLease, WorkerStream
 
 _MESSAGE_BYTES = 1 << 20
@@ -135,7 +135,9 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         held = worker.held.get(messages.task_id_of(report.lease.task))
         if held is not None and held.ref == _ref(report.lease):
             moved = Moved(report.transferred_bytes, report.files_done)
-            self._progress.moved(held.task.job_id, held.task.task_id, moved)
+            said = report.measure_time.ToMilliseconds() if report.HasField("measure_time") else None
+            measured_ms = int(time.time() * 1000) if said is None else said
+            self._progress.moved(held.task.job_id, held.task.task_id, moved, measured_ms)
 
     async def SettleLeases(self, request: pb.SettleLeasesRequest, context: Any) -> pb.SettleLeasesResponse:
         """Takes results."""
@@ -145,7 +147,10 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
             for item in request.settlements
         ]
         landed = [
-            self._dispatcher.landing((word.task_id, word.fence), word.bytes_done, peer.thumbprint) for word in words
+            self._dispatcher.landing(
+                (word.task_id, word.fence), Moved(word.bytes_done, word.files_done), peer.thumbprint
+            )
+            for word in words
         ]
         answers, jobs, counted = await self._database.write(
             settlements.settle, words, self._policy, self._dispatcher.replica_id, landed
@@ -212,7 +217,7 @@ def _responses(outgoing: Outgoing) -> Iterable[pb.StreamLeasesResponse]:
     """Returns the messages for what there is to say, each at most about 1 MiB; an empty one if there is nothing."""
     for ended in _parts([pb.EndedSession(user=user, site=site) for user, site in outgoing.ended_sessions]):
         yield pb.StreamLeasesResponse(ended_sessions=ended)
-    for leases in _parts([_lease(lease) for lease in outgoing.given]):
+    for leases in _parts([lease_message(lease) for lease in outgoing.given]):
         yield pb.StreamLeasesResponse(leases=leases)
     for renewed in _parts([_renewed(lease) for lease in outgoing.renewed]):
         yield pb.StreamLeasesResponse(renewed=renewed)
@@ -248,64 +253,6 @@ def _cancelled(stop: StoppedLease) -> pb.CancelledLease:
     return pb.CancelledLease(lease=pb.LeaseRef(task=stop.task.name, fence=stop.task.fence), reason=stop.reason)
 
 
-def _lease(given: GivenLease) -> pb.Lease:
-    task = given.task
-    lease = pb.Lease(
-        lease=pb.LeaseRef(task=task.name, fence=task.fence),
-        time_left=messages.duration(given.time_left_s),
-        lease_token=given.token,
-        work_class=pb.WORK_CLASS_INTERACTIVE if task.work_class is WorkClass.INTERACTIVE else pb.WORK_CLASS_BULK,
-        user=task.user,
-        source_site=task.source_site,
-        destination_site=task.destination_site,
-        attempt=task.attempt,
-    )
-    _set_work(lease, task)
-    return lease
-
-
-def _set_work(lease: pb.Lease, task: LeasedTask) -> None:
-    source, destination = task.source_path, task.destination_path or b""
-    chunk = pb.EntryChunk(payload=task.payload, entry_count=task.entry_count, total_bytes=task.total_bytes)
-    overwrite = job_service_pb2.OverwritePolicy.ValueType(task.overwrite)
-    match task.kind:
-        case TaskKind.WALK_COPY:
-            lease.walk_copy.CopyFrom(
-                pb.WalkCopyWork(
-                    source_path=source,
-                    destination_path=destination,
-                    root=task.root,
-                    recursive=task.recursive,
-                    cursor=task.cursor,
-                    overwrite=overwrite,
-                )
-            )
-        case TaskKind.WALK_REMOVE:
-            work = pb.WalkRemoveWork(path=source, root=task.root, recursive=task.recursive, cursor=task.cursor)
-            lease.walk_remove.CopyFrom(work)
-        case TaskKind.COPY_FILES:
-            lease.copy_files.CopyFrom(
-                pb.CopyFilesWork(
-                    source_directory=source,
-                    destination_directory=destination,
-                    chunk=chunk,
-                    done=task.settled,
-                    overwrite=overwrite,
-                    make_parents=task.below,
-                )
-            )
-        case TaskKind.REMOVE_FILES:
-            lease.remove_files.CopyFrom(pb.RemoveFilesWork(directory=source, chunk=chunk, done=task.settled))
-        case TaskKind.REMOVE_DIRECTORY:
-            lease.remove_directory.CopyFrom(pb.RemoveDirectoryWork(path=source))
-        case TaskKind.MAKE_DIRECTORY:
-            lease.make_directory.CopyFrom(pb.MakeDirectoryWork(path=source, parents=task.recursive))
-        case TaskKind.RENAME:
-            lease.rename.CopyFrom(pb.RenameWork(source_path=source, destination_path=destination))
-        case TaskKind.LIST:
-            lease.list.CopyFrom(pb.ListWork(path=source))
-
-
 def _failed_entry(item: job_service_pb2.EntryFailure) -> FailedEntry:
     path = item.raw_path or item.path.encode("utf-8", "surrogateescape")
     return FailedEntry(item.index, path, item.size_bytes, messages.failure_of(item.failure))
@@ -321,6 +268,8 @@ def _settlement(item: pb.Settlement, worker: str, thumbprint: str) -> Settlement
         done=item.done,
         files_done=item.files_done,
         bytes_done=item.bytes_done,
+        files_unchanged=item.files_unchanged,
+        data_channel=item.data_channel,
         failures=[_failed_entry(failure) for failure in item.failures],
         results=item.results,
         retry_after_s=messages.seconds(item.retry_after),
@@ -329,6 +278,10 @@ def _settlement(item: pb.Settlement, worker: str, thumbprint: str) -> Settlement
         thumbprint=thumbprint,
         sign_in_site=item.sign_in_site,
     )
+
+
+def _chunk(chunk: pb.EntryChunk) -> Chunk:
+    return Chunk(chunk.payload, chunk.entry_count, chunk.total_bytes)
 
 
 def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
@@ -345,11 +298,16 @@ def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
         after=request.after,
         cursor=request.cursor,
         thumbprint=thumbprint,
-        chunks=[Chunk(chunk.payload, chunk.entry_count, chunk.total_bytes) for chunk in request.chunks],
+        chunks=[_chunk(chunk) for chunk in request.chunks],
         directories=list(request.directories),
         remove_directory=request.remove_directory,
         entries=entries,
         failures=[_failed_entry(failure) for failure in request.failures],
         directories_done=request.directories_done,
         chunk_directories=directories,
+        skipped=[_failed_entry(entry) for entry in request.skipped],
+        files_unchanged=request.files_unchanged,
+        bytes_unchanged=request.bytes_unchanged,
+        extraneous_chunks=[_chunk(chunk) for chunk in request.extraneous_chunks],
+        extraneous_directories=list(request.extraneous_directories),
     )

@@ -131,6 +131,7 @@ def job_message(view: JobView) -> pb.Job:
     job.name, job.owner, job.priority = f"jobs/{row.uid}", view.owner, row.priority
     job.state = getattr(pb, f"JOB_STATE_{state.name}")
     job.item_count = row.item_count
+    job.data_channels.extend(pb.DataChannel.ValueType(n) for n in pb.DataChannel.values() if row.data_channels >> n & 1)
     job.progress.CopyFrom(_progress(view, finished=state in FINISHED))
     if failure := failure_message(row.failure):
         job.failure.CopyFrom(failure)
@@ -148,7 +149,7 @@ def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:
     if row.started_ms is not None:
         elapsed_s = max((row.ended_ms or view.now_ms) - row.started_ms, 1) / 1000
     moving = 0 if finished else view.bytes_moving
-    return pb.JobProgress(
+    progress = pb.JobProgress(
         files_total=row.files_total,
         files_done=row.files_done,
         files_failed=row.files_failed,
@@ -165,7 +166,16 @@ def _progress(view: JobView, *, finished: bool) -> pb.JobProgress:
         average_bytes_per_second=(row.bytes_done + moving) / elapsed_s if elapsed_s else 0.0,
         elapsed=duration(elapsed_s),
         files_landed=0 if finished else view.files_landed,
+        measure_time=None if finished else timestamp(view.measured_ms),
+        files_unchanged=row.files_unchanged,
+        entries_skipped=row.entries_skipped,
+        extraneous_total=row.extraneous_total,
+        extraneous_removed=row.extraneous_removed,
     )
+    if view.remaining is not None and not finished:
+        progress.remaining_least.CopyFrom(duration(view.remaining.least_s))
+        progress.remaining_most.CopyFrom(duration(view.remaining.most_s))
+    return progress
 
 
 def _waiting_reason(reason: Reason) -> pb.WaitingReason:

@@ -48,6 +48,7 @@ class JobShowing:
                 progress.CopyFrom(value)
                 progress.ClearField("elapsed")
                 progress.ClearField("average_bytes_per_second")
+                progress.ClearField("measure_time")  # what was measured is news, not when
                 parts.append((field.number, progress.SerializeToString(deterministic=True)))
             elif field.name not in _OPERATIONS:  # what was asked for never changes
                 parts.append(

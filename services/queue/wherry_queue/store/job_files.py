@@ -26,6 +26,8 @@ LOOKED_AT = 4_000
 _FAILURES = 2_000
 """So many failures a request for failed files looks at to find their tasks."""
 
+_NOTED = {FileState.FAILED: False, FileState.SKIPPED: True}
+"""What has rows among the failures: whether these are of skipped entries."""
 _FACTS = (Task.id, Task.kind, Task.state, Task.entry_count, Task.settled, Task.files_failed)
 
 
@@ -74,22 +76,24 @@ class _Reader:
     def tasks(self, count: int) -> tuple[Sequence[Any], int | None]:
         """Returns the next tasks, and the least id of those behind them; None: there are none."""
         query = sa.select(*_FACTS).where(Task.job_id == self._job_id)
-        if self._states == {FileState.FAILED}:
-            ids, next_id = self._failed_tasks(count)
+        if self._states <= {FileState.FAILED, FileState.SKIPPED}:
+            ids, next_id = self._noted_tasks(count)
             return self._connection.execute(query.where(Task.id.in_(ids)).order_by(Task.id)).all(), next_id
         query = query.where(Task.id >= self.after.task_id).order_by(Task.id).limit(count + 1)
         rows = self._connection.execute(query).all()
         return rows[:count], rows[count].id if len(rows) > count else None
 
-    def _failed_tasks(self, count: int) -> tuple[Sequence[int], int | None]:
-        """Returns the next tasks of which something failed: each failed file has a row, of its own or of its task."""
-        failed = (
+    def _noted_tasks(self, count: int) -> tuple[Sequence[int], int | None]:
+        """Returns the next tasks of which something failed or was skipped: each such file has a row, of its own or of
+        its task."""
+        noted = (
             sa.select(EntryFailure.task_id)
             .where(EntryFailure.job_id == self._job_id, EntryFailure.task_id >= self.after.task_id)
+            .where(EntryFailure.skipped.in_(self._noted()))
             .order_by(EntryFailure.task_id)
             .limit(_FAILURES)
         )
-        rows = self._connection.execute(failed).scalars().all()
+        rows = self._connection.execute(noted).scalars().all()
         ids = list(dict.fromkeys(rows))
         if len(ids) > count:
             return ids[:count], ids[count]
@@ -130,7 +134,8 @@ class _Reader:
             if not self._room:
                 self.next = Cursor(task_id, after_id)
                 return
-            self._found.append(LeftOut(task_id, row.id, _stored(row)))
+            state = FileState.SKIPPED if row.skipped else FileState.FAILED
+            self._found.append(LeftOut(task_id, row.id, _stored(row), state))
             self._room -= 1
             after_id = row.id
 
@@ -147,12 +152,13 @@ class _Reader:
     def _left_out(self, walks: Sequence[Any]) -> dict[int, list[Any]]:
         """Returns the files that walks could not put into chunks, by walk, no more than fit and one."""
         ids = [task.id for task in walks]
-        if not ids or FileState.FAILED not in self._states:
+        if not ids or not self._noted():
             return {}
         seen = sa.and_(EntryFailure.task_id == self.after.task_id, EntryFailure.id <= self.after.index)
         query = (
             sa.select(EntryFailure.__table__)
             .where(EntryFailure.task_id.in_(ids), EntryFailure.entry_index >= 0, ~seen)
+            .where(EntryFailure.skipped.in_(self._noted()))
             .order_by(EntryFailure.task_id, EntryFailure.id)
             .limit(self._room + 1)
         )
@@ -160,6 +166,10 @@ class _Reader:
         for row in self._connection.execute(query):
             found.setdefault(row.task_id, []).append(row)
         return found
+
+    def _noted(self) -> list[bool]:
+        """Returns which of the failures' rows are wanted, by whether they are skipped."""
+        return [skipped for state, skipped in _NOTED.items() if state in self._states]
 
     def parts(self) -> list[ChunkPart | LeftOut]:
         """Returns what is on the page, with what has to be opened for it."""
@@ -181,6 +191,7 @@ class _Reader:
                         results.get(found.task_id, ()),
                         found.files,
                         failures.get(found.task_id, {}),
+                        row.extraneous,
                     )
                 )
         return parts
@@ -188,7 +199,8 @@ class _Reader:
     def _packed(self, ids: Sequence[int]) -> dict[int, Any]:
         if not ids:
             return {}
-        query = sa.select(Task.id, Task.source_path, Task.destination_path, Task.payload).where(Task.id.in_(ids))
+        columns = (Task.id, Task.source_path, Task.destination_path, Task.payload, Task.extraneous)
+        query = sa.select(*columns).where(Task.id.in_(ids))
         return {row.id: row for row in self._connection.execute(query)}
 
     def _results(self, ids: Sequence[int]) -> dict[int, list[bytes]]:

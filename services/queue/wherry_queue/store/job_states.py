@@ -19,8 +19,11 @@ _WAITS = sa.and_(_held(Hold.SIGN_IN | Hold.TOO_SHORT), Job.tasks_running == 0)
 _GOING = sa.and_(_LIVE, ~_held(Hold.PAUSED), ~_WAITS)
 _OVER = Job.tasks_open <= 0
 _LEFT = sa.and_(Job.cancelled, Job.tasks_cancelled != 0)
-_SOME_DONE = sa.or_(
-    sa.and_(Job.files_total != 0, Job.files_done != 0), sa.and_(Job.files_total == 0, Job.directories_done != 0)
+_SOME_DONE = sa.case(
+    (sa.and_(Job.dry_run, Job.files_total != 0), Job.files_total > Job.files_failed),
+    (Job.dry_run, Job.directories_total > Job.directories_failed),
+    (Job.files_total != 0, Job.files_done > 0),
+    else_=Job.directories_done > 0,
 )
 _CONDITIONS = {
     JobState.QUEUED: sa.and_(_GOING, Job.started_ms.is_(None)),

@@ -120,11 +120,14 @@ def _attempt_count(connection: Connection, task_id: int) -> int:
 
 
 def list_failures(connection: Connection, user: str, uid: str, after_id: int, limit: int) -> Page:
-    """Returns a job's failures in the order they were recorded, behind `after_id`; raises JobNotFound."""
+    """Returns a job's failures in the order they were recorded, behind `after_id`; raises JobNotFound.
+
+    What was left out as the job's options say is among its files only.
+    """
     job_id = job_id_of(connection, user, uid)
     query = (
         sa.select(EntryFailure.__table__)
-        .where(EntryFailure.job_id == job_id, EntryFailure.id > after_id)
+        .where(EntryFailure.job_id == job_id, EntryFailure.id > after_id, ~EntryFailure.skipped)
         .order_by(EntryFailure.id)
         .limit(limit + 1)
     )

@@ -197,47 +197,6 @@ def next_release_ms(connection: Connection) -> int | None:
     return None if due is None else int(due)
 
 
-def open_next_phase(connection: Connection, job_id: int) -> bool:
-    """Opens a job's next phase if all tasks of the ones before have ended; tells whether it did. Safe to repeat."""
-    lock(connection, job_id)
-    job = connection.execute(
-        sa.select(Job.phase_open, Job.tasks_open, Job.cancelled).where(Job.id == job_id)
-    ).one_or_none()
-    if job is None or job.cancelled or job.phase_open > 0 or job.tasks_open == 0:
-        return False
-    phase = connection.execute(
-        sa.select(sa.func.min(Task.phase)).where(Task.job_id == job_id, Task.state == TaskState.BLOCKED)
-    ).scalar_one()
-    if phase is None:
-        return False
-    ids = (
-        connection.execute(
-            sa.select(Task.id).where(Task.job_id == job_id, Task.state == TaskState.BLOCKED, Task.phase == phase)
-        )
-        .scalars()
-        .all()
-    )
-    opened = make_ready(connection, ids, TaskState.BLOCKED)
-    connection.execute(sa.update(Job).where(Job.id == job_id).values(phase=phase, phase_open=opened))
-    return True
-
-
-def phases_due(connection: Connection, job_ids: Sequence[int]) -> list[int]:
-    """Returns those of the jobs whose current phase has ended, and that have more; nothing is locked for it."""
-    due: list[int] = []
-    for start in range(0, len(job_ids), _IDS):
-        query = sa.select(Job.id).where(Job.id.in_(job_ids[start : start + _IDS]), ~Job.cancelled)
-        due += connection.execute(query.where(Job.phase_open == 0, Job.tasks_open > 0)).scalars()
-    return due
-
-
-def stalled_jobs(connection: Connection) -> list[int]:
-    """Returns jobs whose next phase has not been opened, as after a crash between a settlement and its opening."""
-    return list(
-        connection.execute(sa.select(Job.id).where(Job.phase_open == 0, Job.tasks_open > 0, ~Job.cancelled)).scalars()
-    )
-
-
 def _locked(connection: Connection, query: sa.Select[Any], ids: Collection[int]) -> Sequence[Any]:
     ordered = sorted(set(ids))
     rows: list[Any] = []

@@ -13,6 +13,7 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue import settling
 from wherry_queue.fairness import WORK_PER_PRIORITY, Choice, LaneQueue, UserShare, pick
+from wherry_queue.growing import path_below
 from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
 from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass
 from wherry_queue.store import limits
@@ -74,8 +75,11 @@ class LeasedTask:
     source_path: bytes
     destination_path: bytes | None
     root: bool
+    path_below: bytes
+    extraneous: bool
     recursive: bool
     overwrite: int
+    options: bytes
     cursor: bytes
     payload: bytes
     entry_count: int
@@ -245,6 +249,7 @@ def _describe(connection: Connection, taken: Sequence[Any]) -> list[LeasedTask]:
                 Job.uid,
                 Job.recursive,
                 Job.overwrite,
+                Job.options,
                 Job.work_class,
                 User.name.label("user"),
                 source.name.label("source"),
@@ -274,8 +279,11 @@ def _leased(row: Any, job: Any) -> LeasedTask:
         source_path=row.source_path,
         destination_path=row.destination_path,
         root=row.root,
+        path_below=path_below(row.source_path, row.root_length),
+        extraneous=row.extraneous,
         recursive=job.recursive,
         overwrite=job.overwrite,
+        options=job.options,
         cursor=row.cursor,
         payload=row.payload or b"",
         entry_count=row.entry_count,

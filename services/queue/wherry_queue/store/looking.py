@@ -71,7 +71,8 @@ def _heads(
     unfit: list[Unfit] = []
     for row in _ready_tasks(connection, lanes, want):
         lane = by_id[row.lane_id]
-        rest_bytes = row.total_bytes - row.bytes_done - row.bytes_failed
+        # Of a walk these are not its own, and there are none of it to move.
+        rest_bytes = max(row.total_bytes - row.bytes_done - row.bytes_failed, 0)
         ends = [until_ms for until_ms in (lane.source_until_ms, lane.destination_until_ms) if until_ms is not None]
         until_ms = min(ends, default=None)
         if until_ms is None or fits(rest_bytes, lane.bytes_per_second, until_ms, now_ms, row.refused_until_ms):

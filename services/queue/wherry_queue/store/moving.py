@@ -40,7 +40,12 @@ def write_progress(connection: Connection, replica_id: int, progress: Mapping[in
             "bytes_moving": folded.moved.size_bytes,
             "files_moving": folded.moved.files,
             "bytes_per_second": folded.bytes_per_second,
+            "bytes_per_second_least": folded.rates.bytes_least,
+            "bytes_per_second_most": folded.rates.bytes_most,
+            "files_per_second_least": folded.rates.files_least,
+            "files_per_second_most": folded.rates.files_most,
             "measured_ms": now_ms,
+            "worker_measured_ms": folded.measured_ms,
         }
         where = (JobProgress.job_id == job_id, JobProgress.replica_id == replica_id)
         done = connection.execute(sa.update(JobProgress).where(*where).values(values).returning(JobProgress.job_id))

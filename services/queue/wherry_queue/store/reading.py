@@ -12,6 +12,7 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.jobs import JobNotFound, ListingGone
 from wherry_queue.models import Job, JobProgress, Link, ListingChunk, Site, Task, User
+from wherry_queue.remaining import Interval, Rates, remaining
 from wherry_queue.states import ENDED, JobState, WorkClass
 from wherry_queue.store.job_states import all_open, in_states
 from wherry_queue.store.waiting import NOTHING_KNOWN, Circumstances, reasons
@@ -29,6 +30,17 @@ _SLACK_MS = 3_600_000
 _COLUMNS = [column for column in Job.__table__.columns if column.name not in ("specification", "summary")]
 _WHOLE = sa.select(*_COLUMNS, Job.specification)
 _BRIEF = sa.select(*_COLUMNS, sa.func.coalesce(Job.summary, Job.specification).label("specification"))
+_MOVING = sa.select(
+    JobProgress.job_id,
+    sa.func.sum(JobProgress.bytes_moving).label("moving"),
+    sa.func.sum(JobProgress.files_moving).label("landed"),
+    sa.func.sum(JobProgress.bytes_per_second).label("rate"),
+    sa.func.sum(JobProgress.bytes_per_second_least).label("bytes_least"),
+    sa.func.sum(JobProgress.bytes_per_second_most).label("bytes_most"),
+    sa.func.sum(JobProgress.files_per_second_least).label("files_least"),
+    sa.func.sum(JobProgress.files_per_second_most).label("files_most"),
+    sa.func.max(JobProgress.worker_measured_ms).label("measured_ms"),
+).group_by(JobProgress.job_id)
 _SOURCE: Any = Site.__table__.alias("source")
 _DESTINATION: Any = Site.__table__.alias("destination")
 
@@ -41,6 +53,8 @@ class JobView:
         row: `models.Job`'s columns; `specification` is the summary where the job was looked at in brief.
         bytes_moving, files_landed, bytes_per_second: of the tasks that run now.
         waiting: why it is not running.
+        measured_ms: when a worker last measured what moves; None while nothing does.
+        remaining: how long it will still take; None: nothing can be said.
     """
 
     row: Any
@@ -50,6 +64,8 @@ class JobView:
     bytes_per_second: float
     now_ms: int
     waiting: Reason | None = None
+    measured_ms: int | None = None
+    remaining: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,37 +217,38 @@ def view_jobs(
     if not ids:
         return []
     now_ms = database_now_ms(connection)
-    moving = {
-        row.job_id: row
-        for row in connection.execute(
-            sa.select(
-                JobProgress.job_id,
-                sa.func.sum(JobProgress.bytes_moving).label("moving"),
-                sa.func.sum(JobProgress.files_moving).label("landed"),
-                sa.func.sum(JobProgress.bytes_per_second).label("rate"),
-            )
-            .where(JobProgress.job_id.in_(ids), JobProgress.measured_ms > now_ms - PROGRESS_LIFE_MS)
-            .group_by(JobProgress.job_id)
-        )
-    }
+    fresh = (JobProgress.job_id.in_(ids), JobProgress.measured_ms > now_ms - PROGRESS_LIFE_MS)
+    moving = {row.job_id: row for row in connection.execute(_MOVING.where(*fresh))}
     query = (_BRIEF if brief else _WHOLE).where(Job.id.in_(ids)).order_by(Job.id.desc())
     rows = connection.execute(query).all()
     waiting = reasons(connection, rows, here, now_ms)
     views = []
     for row in rows:
         progress = moving.get(row.id) if row.tasks_running else None
-        views.append(
-            JobView(
-                row,
-                user,
-                min(int(progress.moving), row.bytes_total - row.bytes_done - row.bytes_failed) if progress else 0,
-                min(int(progress.landed), row.files_total - row.files_done - row.files_failed) if progress else 0,
-                float(progress.rate) if progress else 0.0,
-                now_ms,
-                waiting.get(row.id),
-            )
-        )
+        views.append(_view(row, user, progress, now_ms, waiting.get(row.id)))
     return views
+
+
+def _view(row: Any, user: str, progress: Any, now_ms: int, waiting: Reason | None) -> JobView:
+    if progress is None:
+        return JobView(row, user, 0, 0, 0.0, now_ms, waiting)
+    bytes_left = row.bytes_total - row.bytes_done - row.bytes_failed
+    files_left = row.files_total - row.files_done - row.files_failed
+    moving, landed = min(int(progress.moving), bytes_left), min(int(progress.landed), files_left)
+    rates = Rates(progress.bytes_least, progress.bytes_most, progress.files_least, progress.files_most)
+    return JobView(
+        row,
+        user,
+        moving,
+        landed,
+        float(progress.rate),
+        now_ms,
+        waiting,
+        # A worker's clock may go ahead of ours; nothing was measured that is yet to come.
+        min(progress.measured_ms, now_ms) if progress.measured_ms is not None else None,
+        # While directories are being listed nobody knows how much there is to do.
+        None if row.walks_open else remaining(files_left - landed, bytes_left - moving, rates),
+    )
 
 
 def listing_after(connection: Connection, job_id: int, after_id: int) -> tuple[list[tuple[int, bytes]], Any]:

@@ -32,7 +32,8 @@ _FILES = 100
 """In a chunk, as workers make them."""
 _REOPENED = (TaskState.FAILED, TaskState.CANCELLED)
 _COLUMNS = (
-    Task.id, Task.kind, Task.state, Task.phase, Task.settled, Task.files_failed, Task.bytes_failed, Task.lane_id
+    Task.id, Task.kind, Task.state, Task.phase, Task.settled, Task.files_failed, Task.bytes_failed, Task.lane_id,
+    Task.extraneous,
 )  # fmt: skip
 _REOPEN = (
     sa.update(_TASK)
@@ -62,7 +63,7 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
         UserSuspended, SiteSuspended: an operator has banned the user or a site.
         JobExpired: parts of it have been deleted already.
         JobNotEnded: tasks of it are open still.
-        NothingToRetry: all of it is done.
+        NothingToRetry: all of it is done, or it is a dry run, which is made anew as well.
     """
     job = _own(connection, user, uid)
     lanes = lock(connection, job.id)
@@ -71,11 +72,16 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
         raise JobExpired(job=uid)
     if job.tasks_open:
         raise JobNotEnded(job=uid)
+    if job.dry_run:
+        raise NothingToRetry(job=uid)
     banning.check(connection, user, [job.source, job.destination])
     tasks = connection.execute(
         sa.select(*_COLUMNS).where(Task.job_id == job.id, Task.state.in_(_REOPENED)).order_by(Task.id)
     ).all()
-    left_out = _left_out_by_walks(connection, job.id)
+    left_out, stays_failed = _left_out_by_walks(connection, job.id)
+    if stays_failed:
+        # Then nothing that only the destination has is removed, now as before.
+        tasks = [task for task in tasks if not task.extraneous]
     if not tasks and not left_out:
         raise NothingToRetry(job=uid)
     lane_id = lanes[0].id
@@ -85,7 +91,7 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
         connection.execute(_REOPEN, [_reopened(task, phase, failed_bits.get(task.id, ())) for task in tasks])
     again = [*_walks_of(left_out), *_chunks_of(left_out, pack)]
     _forget(connection, left_out)
-    made = insert_tasks(connection, job.id, lane_id, again)
+    made = insert_tasks(connection, job.id, lane_id, again).ready
     ready = [task.id for task in tasks if task.phase == phase] + made
     set_hold(connection, [job.id], remove=Hold.CANCELLED | Hold.PAUSED | Hold.SIGN_IN | Hold.TOO_SHORT)
     add_pending(connection, {lane_id: ready})
@@ -96,7 +102,12 @@ def retry(connection: Connection, user: str, uid: str, pack: Pack) -> int:
 def _own(connection: Connection, user: str, uid: str) -> Any:
     row = connection.execute(
         sa.select(
-            Job.id, Job.tasks_open, Job.expired, _SOURCE.name.label("source"), _DESTINATION.name.label("destination")
+            Job.id,
+            Job.tasks_open,
+            Job.expired,
+            Job.dry_run,
+            _SOURCE.name.label("source"),
+            _DESTINATION.name.label("destination"),
         )
         .join(User, User.id == Job.user_id)
         .join(Link, Link.id == Job.link_id)
@@ -109,21 +120,24 @@ def _own(connection: Connection, user: str, uid: str) -> Any:
     return row
 
 
-def _left_out_by_walks(connection: Connection, job_id: int) -> Sequence[Any]:
-    """Returns the failures of what walks of a copy found and something stood in the way of, with their walks.
+def _left_out_by_walks(connection: Connection, job_id: int) -> tuple[Sequence[Any], bool]:
+    """Returns the failures of what walks of a copy found and something stood in the way of, with their walks; and
+    whether there are others.
 
     What else they left out (links, devices, names that the protocol cannot carry) stays failed: it would be again.
     """
     rows = connection.execute(
         sa.select(
             EntryFailure.id, EntryFailure.path, EntryFailure.size_bytes, EntryFailure.task_id, EntryFailure.failure,
-            Task.source_path, Task.destination_path, Task.depth,
+            Task.source_path, Task.destination_path, Task.depth, Task.root, Task.root_length,
         )
         .join(Task, Task.id == EntryFailure.task_id)
         .where(EntryFailure.job_id == job_id, EntryFailure.entry_index >= 0, Task.kind == TaskKind.WALK_COPY)
+        .where(~EntryFailure.skipped)
         .order_by(EntryFailure.task_id, EntryFailure.id)
     ).all()  # fmt: skip
-    return [row for row in rows if row.failure.get("reason") in _FILES_BLOCKED | _DIRECTORIES_BLOCKED]
+    again = [row for row in rows if row.failure.get("reason") in _FILES_BLOCKED | _DIRECTORIES_BLOCKED]
+    return again, len(again) < len(rows)
 
 
 def _take_failures(connection: Connection, tasks: Sequence[Any]) -> dict[int, list[int]]:
@@ -161,6 +175,7 @@ def _walks_of(left_out: Sequence[Any]) -> list[NewTask]:
             row.path,
             row.destination_path.rstrip(b"/") + b"/" + row.path.rpartition(b"/")[2],
             depth=row.depth + 1,
+            root_length=len(row.source_path) if row.root else row.root_length,
         )
         for row in left_out
         if _is_directory(row)
@@ -228,9 +243,10 @@ def _count(
     """Takes what is tried again out of what had failed, and counts it as open."""
     states = Counter(task.state for task in tasks)
     failed = [task for task in tasks if task.state == TaskState.FAILED]
-    directories = sum(task.kind in WALKS | DIRECTORY_WORK for task in failed)
-    remaining = sa.select(EntryFailure.failure).where(EntryFailure.job_id == job_id).order_by(EntryFailure.id).limit(1)
-    failure = connection.execute(remaining).scalar_one_or_none()
+    copied = [task for task in tasks if not task.extraneous]
+    directories = sum(task.kind in WALKS | DIRECTORY_WORK for task in failed if not task.extraneous)
+    remaining = sa.select(EntryFailure.failure).where(EntryFailure.job_id == job_id, ~EntryFailure.skipped)
+    failure = connection.execute(remaining.order_by(EntryFailure.id).limit(1)).scalar_one_or_none()
     found_again = sum(task.kind in WALKS for task in again)
     connection.execute(
         sa.update(Job)
@@ -248,9 +264,9 @@ def _count(
             files_total=Job.files_total - found_again,
             bytes_total=Job.bytes_total - sum(row.size_bytes for row in left_out if _is_directory(row)),
             directories_total=Job.directories_total + found_again,
-            files_failed=Job.files_failed - sum(task.files_failed for task in tasks) - len(left_out),
+            files_failed=Job.files_failed - sum(task.files_failed for task in copied) - len(left_out),
             bytes_failed=Job.bytes_failed
-            - sum(task.bytes_failed for task in tasks)
+            - sum(task.bytes_failed for task in copied)
             - sum(row.size_bytes for row in left_out),
             directories_failed=Job.directories_failed - directories,
             failure=failure,

@@ -18,7 +18,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Attempt, EntryFailure, Job, Lane, Link, Task
 from wherry_queue.progress import Moved
 from wherry_queue.settling import Decision, RetryPolicy, Settlement, decide
-from wherry_queue.states import ENDED, WALKS, TaskState
+from wherry_queue.states import ENDED, WALKS, TaskKind, TaskState
 from wherry_queue.store.limits import give_back
 from wherry_queue.store.moving import lower_progress
 
@@ -56,15 +56,21 @@ _UPDATE_TASK = (
         lapses=sa.bindparam("new_lapses"),
         files_done=_TASK.c.files_done + sa.bindparam("more_files_done"),
         bytes_done=_TASK.c.bytes_done + sa.bindparam("more_bytes_done"),
+        files_unchanged=_TASK.c.files_unchanged + sa.bindparam("more_files_unchanged"),
         files_failed=_TASK.c.files_failed + sa.bindparam("more_files_failed"),
         bytes_failed=_TASK.c.bytes_failed + sa.bindparam("more_bytes_failed"),
         not_before_ms=sa.bindparam("new_not_before_ms"),
         failure=sa.bindparam("new_failure"),
     )
 )
+_OF_FILES = (
+    "files_done", "bytes_done", "files_unchanged", "files_failed", "bytes_failed", "directories_done",
+    "directories_failed",
+)  # fmt: skip
+"""What a decision and a job have by the same name."""
 _SUMS = (
-    "tasks_running", "tasks_open", "phase_open", "walks_open", "tasks_failed", "tasks_cancelled", "files_done",
-    "bytes_done", "files_failed", "bytes_failed", "directories_done", "directories_failed",
+    "tasks_running", "tasks_open", "phase_open", "walks_open", "tasks_failed", "tasks_cancelled", "extraneous_removed",
+    *_OF_FILES,
 )  # fmt: skip
 _UPDATE_JOB = (
     sa.update(_JOB)
@@ -73,6 +79,7 @@ _UPDATE_JOB = (
         {name: _JOB.c[name] + sa.bindparam(f"more_{name}") for name in _SUMS}
         | {
             "failure": sa.func.coalesce(_JOB.c.failure, sa.bindparam("new_failure", type_=_JOB.c.failure.type)),
+            "data_channels": _JOB.c.data_channels.op("|")(sa.bindparam("channels")),
             "ended_ms": sa.case(
                 (_JOB.c.tasks_open + sa.bindparam("more_tasks_open") == 0, sa.bindparam("now_ms")),
                 else_=_JOB.c.ended_ms,
@@ -135,7 +142,8 @@ def settle(
             answers.append(False)  # not the worker that has the lease
         else:
             decision = decide(row, settlement, job_cancelled=row.job_cancelled, policy=policy)
-            changes[row.id] = Change(row, decision, settlement.fence, row.lapses)
+            channel = settlement.data_channel if row.kind == TaskKind.COPY_FILES else 0
+            changes[row.id] = Change(row, decision, settlement.fence, row.lapses, channel)
             words.append((row, settlement))
             answers.append(True)
     if changes:
@@ -152,12 +160,14 @@ class Change:
     Attributes:
         task: its row, from `running_tasks`.
         settled_fence: the fence of the word that decided, or the one before where none did.
+        data_channel: how bytes went, as the contract numbers it; 0: none did.
     """
 
     task: Any
     decision: Decision
     settled_fence: int | None
     lapses: int
+    data_channel: int = 0
 
 
 def apply_changes(connection: Connection, changes: Sequence[Change], again: Sequence[Any] = ()) -> None:
@@ -204,6 +214,7 @@ def _task_values(change: Change, now_ms: int) -> dict[str, Any]:
         "new_lapses": change.lapses,
         "more_files_done": decision.files_done,
         "more_bytes_done": decision.bytes_done,
+        "more_files_unchanged": decision.files_unchanged,
         "more_files_failed": decision.files_failed,
         "more_bytes_failed": decision.bytes_failed,
         "new_not_before_ms": None if decision.state in ENDED else now_ms + int(decision.delay_s * 1000),
@@ -222,6 +233,7 @@ def _failure(change: Change) -> dict[str, object] | None:
 def _job_values(job_id: int, changes: Sequence[Change], stopped: int, now_ms: int) -> dict[str, Any]:
     sums = dict.fromkeys(_SUMS, 0) | {"tasks_running": -stopped}
     failure: dict[str, object] | None = None
+    channels = 0
     for change in changes:
         decision = change.decision
         over = 1 if decision.state in ENDED else 0
@@ -231,14 +243,19 @@ def _job_values(job_id: int, changes: Sequence[Change], stopped: int, now_ms: in
         sums["walks_open"] -= over if change.task.kind in WALKS else 0
         sums["tasks_failed"] += 1 if decision.task_failed and over else 0
         sums["tasks_cancelled"] += 1 if decision.state is TaskState.CANCELLED else 0
-        for name in _SUMS[6:]:
-            sums[name] += getattr(decision, name)
+        if change.task.extraneous:
+            sums["extraneous_removed"] += decision.files_done + decision.directories_done
+        else:
+            for name in _OF_FILES:
+                sums[name] += getattr(decision, name)
+        channels |= 1 << change.data_channel if change.data_channel else 0
         if failure is None and (decision.task_failed or decision.failures):
             failure = _failure(change)
     return {
         "job": job_id,
         "now_ms": now_ms,
         "new_failure": failure,
+        "channels": channels,
         **{f"more_{name}": value for name, value in sums.items()},
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,9 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.fairness import rank
-from wherry_queue.jobs import Found, Grown, LeaseLost, NewJob, NewTask, grow
+from wherry_queue.growing import Grown, grow
+from wherry_queue.jobs import Found, LeaseLost, NewJob, NewTask
 from wherry_queue.models import EntryFailure, Job, Json, Lane, ListingChunk, Site, Task, User
-from wherry_queue.states import WALKS, TaskKind, TaskState
+from wherry_queue.states import WALKS, TaskKind, TaskState, first_state
 from wherry_queue.store import banning
 from wherry_queue.store.lanes import add_pending, starting_vtime
 from wherry_queue.store.naming import made, made_link
@@ -42,6 +43,10 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "priority": new.priority,
         "recursive": new.recursive,
         "overwrite": new.overwrite,
+        "options": new.options,
+        "dry_run": new.dry_run,
+        "delete_extraneous": new.delete_extraneous,
+        "directories_only": new.directories_only,
         "hold": int(new.hold),
         "created_ms": database_now_ms(connection),
         "tasks_open": len(new.tasks),
@@ -77,8 +82,8 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
     ends = {made(connection, Site, site): until_ms for site, until_ms in sorted(new.sessions.items())}
     for site_id, until_ms in sorted(ends.items()):
         remember(connection, user_id, site_id, until_ms)
-    ids = insert_tasks(connection, job_id, lane_id, new.tasks)
-    add_pending(connection, {lane_id: ids})
+    added = insert_tasks(connection, job_id, lane_id, new.tasks)
+    add_pending(connection, {lane_id: added.ready})
     return job_id, uid
 
 
@@ -102,7 +107,13 @@ def report(connection: Connection, found: Found) -> int:
         LeaseLost: the fence is not the task's newest, or it is not running.
     """
     task = connection.execute(
-        sa.select(Task.__table__, Job.cancelled.label("job_cancelled"))
+        sa.select(
+            Task.__table__,
+            Job.cancelled.label("job_cancelled"),
+            Job.dry_run,
+            Job.delete_extraneous,
+            Job.directories_only,
+        )
         .join(Job, Job.id == Task.job_id)
         .where(Task.id == found.task_id, Task.state + 0 == int(TaskState.RUNNING))  # see `settlements`
         .with_for_update(of=Task)
@@ -129,14 +140,25 @@ def report(connection: Connection, found: Found) -> int:
     if task.batches > 0 and found.directories_done:
         # A walk that goes on behind its cursor counts its directory once, with its first batch.
         found = replace(found, directories_done=0)
-    grown = grow(TaskKind(task.kind), task.source_path, task.destination_path, task.depth, root=task.root, found=found)
-    ready = insert_tasks(connection, task.job_id, task.lane_id, grown.tasks)
-    add_pending(connection, {task.lane_id: ready})
-    if found.failures:
+    grown = grow(task, _asked_for(task, found))
+    added = insert_tasks(
+        connection, task.job_id, task.lane_id, grown.tasks, open_phase=task.phase, dry_run=task.dry_run
+    )
+    add_pending(connection, {task.lane_id: added.ready})
+    if found.failures or found.skipped:
         _insert_failures(connection, task, found)
     _advance(connection, task, found, removal=removal)
-    _grow_job(connection, task.job_id, grown, found, ready=len(ready))
+    if task.dry_run:
+        grown = replace(grown, directories_done=0)  # it is there, or would be made
+    _grow_job(connection, task, grown, found, added)
     return int(task.job_id)
+
+
+def _asked_for(job: Any, found: Found) -> Found:
+    """Returns a batch without what nobody has asked to have done, whatever its walk says."""
+    if not job.delete_extraneous:
+        found = replace(found, extraneous_chunks=(), extraneous_directories=())
+    return replace(found, chunks=()) if job.directories_only else found
 
 
 def _by_request(connection: Connection, user_id: int, request_id: str) -> tuple[int, str] | None:
@@ -146,19 +168,42 @@ def _by_request(connection: Connection, user_id: int, request_id: str) -> tuple[
     return (row.id, row.uid) if row else None
 
 
-def insert_tasks(connection: Connection, job_id: int, lane_id: int, tasks: Sequence[NewTask]) -> list[int]:
-    """Inserts tasks, those of later phases blocked; returns the ids of the ready ones."""
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What came of tasks that were added to a job.
+
+    Attributes:
+        ready: ids of those that may be leased.
+        opened: how many have not ended: all but what is only planned.
+    """
+
+    ready: list[int]
+    opened: int
+
+
+def insert_tasks(
+    connection: Connection,
+    job_id: int,
+    lane_id: int,
+    tasks: Sequence[NewTask],
+    *,
+    open_phase: int = 0,
+    dry_run: bool = False,
+) -> Added:
+    """Inserts tasks: those of later phases than the open one blocked; of a dry run, all but walks planned."""
     if not tasks:
-        return []
+        return Added([], 0)
     rows = [
         {
             "job_id": job_id,
             "lane_id": lane_id,
             "kind": task.kind,
-            "state": TaskState.READY if task.phase == 0 else TaskState.BLOCKED,
+            "state": first_state(task.kind, task.phase, open_phase=open_phase, dry_run=dry_run),
             "phase": task.phase,
             "depth": task.depth,
             "root": task.root,
+            "root_length": task.root_length,
+            "extraneous": task.extraneous,
             "source_path": task.source_path,
             "destination_path": task.destination_path,
             "payload": task.payload,
@@ -167,8 +212,9 @@ def insert_tasks(connection: Connection, job_id: int, lane_id: int, tasks: Seque
         }
         for task in tasks
     ]
-    made = connection.execute(sa.insert(Task).returning(Task.id, Task.state), rows)
-    return [row.id for row in made if row.state == TaskState.READY]
+    made = connection.execute(sa.insert(Task).returning(Task.id, Task.state), rows).all()
+    ready = [row.id for row in made if row.state == TaskState.READY]
+    return Added(ready, sum(row.state != TaskState.PLANNED for row in made))
 
 
 def _insert_failures(connection: Connection, task: Any, found: Found) -> None:
@@ -182,8 +228,10 @@ def _insert_failures(connection: Connection, task: Any, found: Found) -> None:
                 "path": entry.path,
                 "size_bytes": entry.size_bytes,
                 "failure": entry.failure.as_json(),
+                "skipped": skipped,
             }
-            for entry in found.failures
+            for entries, skipped in ((found.failures, False), (found.skipped, True))
+            for entry in entries
         ],
     )
 
@@ -196,19 +244,29 @@ def _advance(connection: Connection, task: Any, found: Found, *, removal: bool) 
             cursor=max(found.cursor, task.cursor),
             batches=Task.batches + 1,
             removal_reported=task.removal_reported or removal,
+            files_done=Task.files_done + found.files_unchanged,
+            bytes_done=Task.bytes_done + found.bytes_unchanged,
+            files_unchanged=Task.files_unchanged + found.files_unchanged,
         )
     )
 
 
-def _grow_job(connection: Connection, job_id: int, grown: Grown, found: Found, *, ready: int) -> None:
-    failed_bytes = sum(entry.size_bytes for entry in found.failures)
+def _grow_job(connection: Connection, task: Any, grown: Grown, found: Found, added: Added) -> None:
+    # What only the destination has is in no total of the copy, nor is what of it cannot be removed.
+    failed = [] if task.extraneous else found.failures
+    failed_bytes = sum(entry.size_bytes for entry in failed)
     values: dict[str, Any] = {
-        "tasks_open": Job.tasks_open + len(grown.tasks),
-        "phase_open": Job.phase_open + ready,
+        "tasks_open": Job.tasks_open + added.opened,
+        "phase_open": Job.phase_open + len(added.ready),
         "walks_open": Job.walks_open + sum(task.kind in WALKS for task in grown.tasks),
-        "files_total": Job.files_total + grown.files_total + len(found.failures),
+        "files_total": Job.files_total + grown.files_total + len(failed),
         "bytes_total": Job.bytes_total + grown.bytes_total + failed_bytes,
-        "files_failed": Job.files_failed + len(found.failures),
+        "files_done": Job.files_done + found.files_unchanged,
+        "bytes_done": Job.bytes_done + found.bytes_unchanged,
+        "files_unchanged": Job.files_unchanged + found.files_unchanged,
+        "entries_skipped": Job.entries_skipped + len(found.skipped),
+        "extraneous_total": Job.extraneous_total + grown.extraneous_total,
+        "files_failed": Job.files_failed + len(failed),
         "bytes_failed": Job.bytes_failed + failed_bytes,
         "directories_total": Job.directories_total + grown.directories_total,
         "directories_done": Job.directories_done + grown.directories_done,
@@ -216,4 +274,4 @@ def _grow_job(connection: Connection, job_id: int, grown: Grown, found: Found, *
     if found.failures:
         values["tasks_failed"] = Job.tasks_failed + 1
         values["failure"] = sa.func.coalesce(Job.failure, sa.literal(found.failures[0].failure.as_json(), type_=Json))
-    connection.execute(sa.update(Job).where(Job.id == job_id).values(values))
+    connection.execute(sa.update(Job).where(Job.id == task.job_id).values(values))

@@ -28,7 +28,8 @@ _CHANGING = (
     Job.id, Job.tasks_open, Job.tasks_running, Job.tasks_failed, Job.tasks_cancelled, Job.walks_open, Job.files_total,
     Job.files_done, Job.files_failed, Job.bytes_total, Job.bytes_done, Job.bytes_failed, Job.directories_total,
     Job.directories_done, Job.directories_failed, Job.cancelled, Job.hold, Job.priority, Job.started_ms, Job.ended_ms,
-    Job.failure.is_(None).label("faultless"),
+    Job.failure.is_(None).label("faultless"), Job.files_unchanged, Job.entries_skipped, Job.extraneous_total,
+    Job.extraneous_removed, Job.data_channels,
 )  # fmt: skip
 """What owners see of a job and is not what they asked for, which may be long."""
 
@@ -41,6 +42,8 @@ _SIGNS = sa.select(
     sa.select(sa.func.sum(JobProgress.bytes_moving)).where(*_PROGRESS).scalar_subquery().label("bytes_moving"),
     sa.select(sa.func.sum(JobProgress.files_moving)).where(*_PROGRESS).scalar_subquery().label("files_moving"),
     sa.select(sa.func.sum(JobProgress.bytes_per_second)).where(*_PROGRESS).scalar_subquery().label("rate"),
+    # With it what is said of the time that remains changes, and ends where nothing moves any more.
+    sa.select(sa.func.sum(JobProgress.files_per_second_most)).where(*_PROGRESS).scalar_subquery().label("usual_rate"),
     sa.select(sa.func.min(Task.not_before_ms))
     .where(Task.job_id == Job.id, Task.state == TaskState.DELAYED)
     .scalar_subquery()
@@ -149,9 +152,9 @@ def look_at(connection: Connection, ids: Collection[int]) -> dict[int, Signs]:
         for row in connection.execute(_SIGNS, {"since_ms": since_ms, "ids": some}):
             waiting = row.tasks_open > 0 and not row.tasks_running
             # Of those that other tables hold, each is shown in one condition only.
-            moving = (row.bytes_moving, row.files_moving, row.rate)
+            moving = (row.bytes_moving, row.files_moving, row.rate, row.usual_rate)
             shown = moving if row.tasks_running else (row.retry_ms,) if waiting else ()
-            signs[row.id] = Signs(row.ended_ms is None, waiting, (*row[1:-4], *shown))
+            signs[row.id] = Signs(row.ended_ms is None, waiting, (*row[1:-5], *shown))
     return signs
 
 
