@@ -21,7 +21,7 @@ _BACKDATED = dt.timedelta(hours=1)
 
 
 def channel_context(lifetime: dt.timedelta, now: dt.datetime | None = None) -> str:
-    """Returns a new context in the form that DCSC takes: base64 of certificate, key and the certificate again, in PEM."""
+    """Returns a new context as DCSC takes it: base64 of certificate, key and the certificate again, in PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"data channel {x509.random_serial_number():x}"[:64])])
     now = now or dt.datetime.now(dt.UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from wherry_worker.engine.paths import to_bytes
@@ -46,6 +47,11 @@ class BatchBuilder:
     _open_name_bytes: int = 0
     _directories: list[str] = field(default_factory=list)
     _failures: list[ItemFailure] = field(default_factory=list)
+    _skipped: list[ItemFailure] = field(default_factory=list)
+    _files_unchanged: int = 0
+    _bytes_unchanged: int = 0
+    _extraneous: list[ChunkItem] = field(default_factory=list)
+    _extraneous_directories: list[str] = field(default_factory=list)
     _weight: int = 0
 
     def __post_init__(self) -> None:
@@ -76,8 +82,29 @@ class BatchBuilder:
         self._failures.append(failure)
         self._passed(name, _FAILURE_BYTES + len(failure.path))
 
+    def add_skipped(self, name: str, why: ItemFailure) -> None:
+        """Adds an entry that is left out, which is said."""
+        self._skipped.append(why)
+        self._passed(name, _FAILURE_BYTES + len(why.path))
+
+    def add_unchanged(self, name: str, size_bytes: int) -> None:
+        """Adds a file that needs nothing."""
+        self._files_unchanged += 1
+        self._bytes_unchanged += size_bytes
+        self._passed(name, 0)
+
+    def add_extraneous(self, item: ChunkItem) -> None:
+        """Adds a file that only the destination has."""
+        self._extraneous.append(item)
+        self._passed(item.name, _ITEM_BYTES)
+
+    def add_extraneous_directory(self, name: str) -> None:
+        """Adds a directory that only the destination has."""
+        self._extraneous_directories.append(name)
+        self._passed(name, _ITEM_BYTES)
+
     def skip(self, name: str) -> None:
-        """Passes over an entry that needs nothing."""
+        """Passes over an entry that needs nothing and is nobody's concern."""
         self._passed(name, 0)
 
     @property
@@ -98,9 +125,16 @@ class BatchBuilder:
             directories_done=self.directories_done,
             chunk_source_directory=self.chunk_source_directory,
             chunk_destination_directory=self.chunk_destination_directory,
+            skipped=tuple(self._skipped),
+            files_unchanged=self._files_unchanged,
+            bytes_unchanged=self._bytes_unchanged,
+            extraneous_chunks=tuple(batched(self._extraneous, self.limits.items)),
+            extraneous_directories=tuple(self._extraneous_directories),
         )
         self._after, self.directories_done, self._weight = self.cursor, 0, 0
         self._chunks, self._directories, self._failures = [], [], []
+        self._skipped, self._extraneous, self._extraneous_directories = [], [], []
+        self._files_unchanged = self._bytes_unchanged = 0
         return found
 
     def _passed(self, name: str, weight: int) -> None:
@@ -111,3 +145,9 @@ class BatchBuilder:
         if self._open:
             self._chunks.append(tuple(self._open))
         self._open, self._open_bytes, self._open_name_bytes = [], 0, 0
+
+
+def batched(items: Sequence[ChunkItem], size: int) -> Iterator[tuple[ChunkItem, ...]]:
+    """Cuts items into tuples of at most so many."""
+    for start in range(0, len(items), size):
+        yield tuple(items[start : start + size])

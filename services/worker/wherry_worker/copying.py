@@ -1,21 +1,28 @@
-"""Chunks: files copied or removed one after the other, with what came of each."""
+"""Chunks: files copied, or worked on otherwise, with what came of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
 
 from wherry_worker.attempt import Attempt
 from wherry_worker.bitmap import Bitmap
 from wherry_worker.engine.messages import (
+    ChannelUsed,
+    ChecksumFiles,
     CopyFiles,
     CopyItem,
     ItemDone,
     Message,
     Problem,
     Progress,
+    Protection,
     RemoveFiles,
     RemoveTemporaries,
+    SetModes,
+    Side,
+    Task,
 )
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.temporary import tag_of
@@ -23,6 +30,7 @@ from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineUnavailable
 from wherry_worker.stopping import LEASE_LOST
 from wherry_worker.work import (
+    ChangeModes,
     ChunkItem,
     CopyChunk,
     ItemFailure,
@@ -30,6 +38,7 @@ from wherry_worker.work import (
     Outcome,
     RemoveChunk,
     Settlement,
+    SumChunk,
 )
 
 OpenEngine = Callable[[], AbstractAsyncContextManager[EngineHandle]]
@@ -37,8 +46,8 @@ OpenEngine = Callable[[], AbstractAsyncContextManager[EngineHandle]]
 _MOST_DEATHS = 3
 #: For removing what a killed copy left; the lease may be over, so it has a time of its own.
 CLEAN_UP_S = 15.0
-#: A killed engine had begun none but the first open files: it takes them in their order.
-_BEGUN_AHEAD = 100
+#: A killed engine had begun none but the first open files: it takes them in their order, hundreds at a time.
+_BEGUN_AHEAD = 1000
 
 _DIED = {
     "stalled": Problem(
@@ -58,7 +67,11 @@ _DIED = {
 class Tally:
     """What came of a chunk's items so far."""
 
-    def __init__(self, attempt: Attempt, items: Sequence[ChunkItem], done: bytes, directory: str) -> None:
+    def __init__(
+        self, attempt: Attempt, items: Sequence[ChunkItem], done: bytes, directory: str, algorithm: str = "adler32"
+    ) -> None:
+        self._algorithm = algorithm
+        self._protection: Protection | None = None
         self._attempt = attempt
         self._items = items
         self._directory = directory
@@ -78,6 +91,8 @@ class Tally:
         if isinstance(message, Progress):
             self.current = message.index
             self._attempt.advance(self._bytes + message.transferred_bytes, len(self._results))
+        elif isinstance(message, ChannelUsed):
+            self._protection = message.protection
         elif isinstance(message, ItemDone):
             self.current = None
             if message.problem is not None:
@@ -86,7 +101,16 @@ class Tally:
             self._done.add(message.index)
             self._bytes += message.size_bytes
             self._results.append(
-                ItemResult(message.index, message.size_bytes, message.checksum, message.duration_s, message.adopted)
+                ItemResult(
+                    message.index,
+                    message.size_bytes,
+                    message.checksum,
+                    message.duration_s,
+                    message.adopted,
+                    self._algorithm,
+                    message.left_alone,
+                    message.kept_beside,
+                )
             )
             self._attempt.advance(self._bytes, len(self._results))
 
@@ -107,6 +131,7 @@ class Tally:
             bytes_done=self._bytes,
             failures=tuple(self._failures.values()),
             results=tuple(self._results),
+            protection=self._protection,
         )
 
 
@@ -116,7 +141,7 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
     One that is paused ends as completed with what is done; the queue has the rest done later.
     """
     tag, fence = tag_of(attempt.lease.ref.task), attempt.lease.ref.fence
-    tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory)
+    tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory, chunk.rules.algorithm)
     _refuse_unfit(tally, chunk.items, chunk.make_parents)
     deaths = 0
     while (indexes := tally.open_items()) and not attempt.pausing:
@@ -126,9 +151,14 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
             chunk.source_directory,
             chunk.destination_directory,
             tuple(_copy_item(index, chunk.items[index]) for index in indexes),
-            chunk.overwrite,
+            chunk.rules.overwrite,
+            chunk.rules.algorithm,
             remove_stale=fence > 1 or deaths > 0,
             make_parents=chunk.make_parents,
+            protection=chunk.rules.protection,
+            comparison=chunk.rules.comparison,
+            verification=chunk.rules.verification,
+            keep_times=chunk.rules.keep_times,
         )
         try:
             async with open_engine() as engine, aclosing(attempt.run(engine, task)) as messages:
@@ -157,27 +187,53 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
 
 async def remove_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: RemoveChunk) -> Settlement:
     """Removes a chunk of files."""
+    side: Side = "destination" if chunk.at_destination else "source"
     tally = Tally(attempt, chunk.items, chunk.done, chunk.directory)
+    return await _each(attempt, open_engine, chunk, tally, lambda names: RemoveFiles(chunk.directory, names, side=side))
+
+
+async def change_modes(attempt: Attempt, open_engine: OpenEngine, chunk: ChangeModes) -> Settlement:
+    """Sets the modes of a chunk of files."""
+    tally = Tally(attempt, chunk.items, chunk.done, chunk.directory)
+    return await _each(attempt, open_engine, chunk, tally, lambda names: SetModes(chunk.directory, names, chunk.mode))
+
+
+async def sum_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: SumChunk) -> Settlement:
+    """Has the checksums of a chunk of files computed."""
+    tally = Tally(attempt, chunk.items, chunk.done, chunk.directory, chunk.algorithm)
+
+    def task(names: tuple[str, ...]) -> ChecksumFiles:
+        return ChecksumFiles(chunk.directory, names, chunk.algorithm)
+
+    return await _each(attempt, open_engine, chunk, tally, task)
+
+
+async def _each(
+    attempt: Attempt,
+    open_engine: OpenEngine,
+    chunk: RemoveChunk | ChangeModes | SumChunk,
+    tally: Tally,
+    task_of: Callable[[tuple[str, ...]], Task],
+) -> Settlement:
+    """Has something done to each file that is open still; `task_of` makes the task for their names."""
     _refuse_unfit(tally, chunk.items, below=False)
     indexes = tally.open_items()
     names = tuple(chunk.items[index].name for index in indexes)
     try:
         async with (
             open_engine() as engine,
-            aclosing(attempt.run(engine, RemoveFiles(chunk.directory, names))) as messages,
+            aclosing(attempt.run(engine, task_of(names))) as messages,
         ):
             if attempt.pausing:
                 return tally.settlement(Outcome.COMPLETED)
             async for message in messages:
                 if isinstance(message, ItemDone):
-                    tally.take(
-                        ItemDone(
-                            indexes[message.index],
-                            chunk.items[indexes[message.index]].size_bytes,
-                            duration_s=message.duration_s,
-                            problem=message.problem,
-                        )
-                    )
+                    index = indexes[message.index]
+                    # Who removes or sets a mode tells no size.
+                    size_bytes = message.size_bytes or chunk.items[index].size_bytes
+                    tally.take(replace(message, index=index, size_bytes=size_bytes))
+                elif isinstance(message, Progress):
+                    tally.take(replace(message, index=indexes[message.index]))
     except EngineTaskFailed as failed:
         return tally.settlement(Outcome.FAILED, failed.problem)
     except EngineDied as died:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,9 +14,13 @@ from typing import Protocol
 from wherry_chassis.logging import logger
 
 from wherry_worker.access import EngineFolder, SiteAccess, Visit
+from wherry_worker.channel_context import channel_context
 from wherry_worker.engine.messages import Message, Setup, Task
 from wherry_worker.engine_process import DeathCause, EngineCommand, EngineDied, EngineLimits, EngineProcess
 from wherry_worker.trust import TrustError
+
+_CONTEXT_LIFETIME = dt.timedelta(days=14)
+"""Longer than any copy takes: connections of one are opened anew after a loss."""
 
 
 class EngineUnavailable(Exception):
@@ -141,7 +146,6 @@ class EnginePool:
     async def engine(self, key: EngineKey, plan: Plan) -> AsyncIterator[EngineHandle]:
         """Lends an engine; it goes back warm unless it died or is worn."""
         pooled = await self._take(key, plan)
-        self._busy.append(pooled)
         try:
             yield pooled.process
         finally:
@@ -211,7 +215,9 @@ class EnginePool:
             if pooled.key == key and pooled.process.alive and pooled.plan.engine == plan.engine:
                 self._idle.remove(pooled)
                 if pooled.plan != plan:
-                    await self._equip(pooled, plan)
+                    await self._equip_busy(pooled, plan)
+                else:
+                    self._busy.append(pooled)
                 return pooled
         while self._idle and len(self._idle) + len(self._busy) >= self._most:
             await self._end(self._idle.pop(0))
@@ -226,14 +232,28 @@ class EnginePool:
             raise EngineUnavailable(f"{self._command.python} cannot be run: {error.strerror}") from error
         self.started += 1
         pooled = _Pooled(key, process, folder, plan)
-        await self._equip(pooled, plan)
+        await self._equip_busy(pooled, plan)
         logger().debug("engine_started", pid=process.pid, engine=plan.engine)
         return pooled
+
+    async def _equip_busy(self, pooled: _Pooled, plan: Plan) -> None:
+        """Equips an engine that counts as busy from now on: credentials that are renewed meanwhile are for it too."""
+        self._busy.append(pooled)
+        try:
+            await self._equip(pooled, plan)
+        except BaseException:
+            self._busy.remove(pooled)
+            raise
 
     async def _equip(self, pooled: _Pooled, plan: Plan) -> None:
         try:
             source, destination, _ = pooled.folder.write(plan.source, plan.destination)
-            await pooled.process.setup(Setup(plan.engine, source, destination))
+            pooled.plan = plan
+            visits = [plan.source] if plan.destination is None else [plan.source, plan.destination]
+            pooled.accesses = {visit.access.site: visit.access for visit in visits}
+            # One for each engine: whoever has it could pass for the other server to either of the two.
+            context = "" if destination is None else await asyncio.to_thread(channel_context, _CONTEXT_LIFETIME)
+            await pooled.process.setup(Setup(plan.engine, source, destination, channel_context=context))
         except TrustError as error:
             await self._end(pooled)
             raise EngineUnavailable(str(error)) from error
@@ -245,9 +265,6 @@ class EnginePool:
         except BaseException:
             await self._end(pooled)
             raise
-        pooled.plan = plan
-        visits = [plan.source] if plan.destination is None else [plan.source, plan.destination]
-        pooled.accesses = {visit.access.site: visit.access for visit in visits}
 
     async def _kill(self, pooled: _Pooled) -> None:
         try:

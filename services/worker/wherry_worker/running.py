@@ -15,8 +15,17 @@ from wherry_chassis.logging import logger
 from wherry_worker.access import SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import ChunkLimits
-from wherry_worker.copying import CLEAN_UP_S, OpenEngine, copy_chunk, deadline_problem, died_problem, remove_chunk
-from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirectory, Rename
+from wherry_worker.copying import (
+    CLEAN_UP_S,
+    OpenEngine,
+    change_modes,
+    copy_chunk,
+    deadline_problem,
+    died_problem,
+    remove_chunk,
+    sum_chunk,
+)
+from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirectory, Rename, SetMode, Side
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineKey, Engines, EngineUnavailable, Plan
 from wherry_worker.planner import NoCommonProtocol, plan
@@ -30,8 +39,10 @@ from wherry_worker.ports import (
     SiteUnavailable,
 )
 from wherry_worker.stopping import SESSION_ENDS, as_stopped
-from wherry_worker.walking import WalkFailed, list_for_caller, walk_copy, walk_remove
+from wherry_worker.walking import WalkFailed, list_for_caller, walk_copy, walk_remove, walk_tree
 from wherry_worker.work import (
+    ChangeModeOfDirectory,
+    ChangeModes,
     CopyChunk,
     ListOne,
     MakeOneDirectory,
@@ -40,8 +51,10 @@ from wherry_worker.work import (
     RemoveOneDirectory,
     RenameOne,
     Settlement,
+    SumChunk,
     WalkCopy,
     WalkRemove,
+    WalkTree,
 )
 
 #: A credential that ends sooner than this is not begun with.
@@ -180,12 +193,20 @@ class TaskRunner:
                 return await copy_chunk(attempt, open_engine, lease.work)
             case RemoveChunk():
                 return await remove_chunk(attempt, open_engine, lease.work)
+            case ChangeModes():
+                return await change_modes(attempt, open_engine, lease.work)
+            case SumChunk():
+                return await sum_chunk(attempt, open_engine, lease.work)
         async with open_engine() as engine:
             match lease.work:
                 case WalkCopy():
                     await walk_copy(attempt, engine, lease.work, self._reports, self._limits)
                 case WalkRemove():
                     await walk_remove(attempt, engine, lease.work, self._reports, self._limits)
+                case WalkTree():
+                    await walk_tree(attempt, engine, lease.work, self._reports, self._limits)
+                case ChangeModeOfDirectory():
+                    await attempt.first(engine, SetMode(lease.work.path, lease.work.mode))
                 case ListOne():
                     await list_for_caller(attempt, engine, lease.work.path, self._reports)
                 case MakeOneDirectory():
@@ -196,7 +217,8 @@ class TaskRunner:
                 case RenameOne():
                     await attempt.first(engine, Rename(lease.work.path, lease.work.new_path))
                 case RemoveOneDirectory():
-                    await attempt.first(engine, RemoveDirectory(lease.work.path))
+                    side: Side = "destination" if lease.work.at_destination else "source"
+                    await attempt.first(engine, RemoveDirectory(lease.work.path, side))
         return Settlement(lease.ref, Outcome.COMPLETED)
 
     async def _accesses(self, attempt: Attempt) -> list[SiteAccess]:
@@ -211,7 +233,10 @@ class TaskRunner:
 
     def _ends(self, attempt: Attempt, accesses: Sequence[SiteAccess]) -> tuple[SiteAccess, SiteAccess | None]:
         lease, by_site = attempt.lease, {access.site: access for access in accesses}
-        copies = isinstance(lease.work, WalkCopy | CopyChunk)
+        removals = RemoveChunk | WalkRemove | RemoveOneDirectory
+        copies = isinstance(lease.work, WalkCopy | CopyChunk) or (
+            isinstance(lease.work, removals) and lease.work.at_destination
+        )
         try:
             return by_site[lease.source_site], by_site[lease.destination_site] if copies else None
         except KeyError:

@@ -17,13 +17,17 @@ from wherry.site.v1 import site_service_pb2 as site
 from wherry.type.v1 import entry_pb2 as entry
 
 from wherry_worker.access import Endpoint, SiteAccess
-from wherry_worker.engine.messages import Entry, EntryKind, Overwrite, Party, Problem
+from wherry_worker.engine.messages import Entry, EntryKind, Overwrite, Party, Problem, Protection
 from wherry_worker.engine.paths import to_bytes, to_text
+from wherry_worker.filtering import Filters
 from wherry_worker.ports import Opened, StreamEvent
 from wherry_worker.trust import Authority
 from wherry_worker.work import (
+    ChangeModeOfDirectory,
+    ChangeModes,
     ChunkItem,
     CopyChunk,
+    CopyRules,
     DestinationFile,
     EndedSession,
     Found,
@@ -38,9 +42,11 @@ from wherry_worker.work import (
     RenameOne,
     Renewal,
     Settlement,
+    SumChunk,
     TaskProgress,
     WalkCopy,
     WalkRemove,
+    WalkTree,
     Work,
     WorkClass,
 )
@@ -62,6 +68,22 @@ _PARTIES: dict[Party, entry.Party.ValueType] = {
     "operator": entry.PARTY_OPERATOR,
     "network": entry.PARTY_NETWORK,
 }
+_OVERWRITE: dict[job.OverwritePolicy.ValueType, Overwrite] = {
+    job.OVERWRITE_POLICY_UNSPECIFIED: "never",
+    job.OVERWRITE_POLICY_NEVER: "never",
+    job.OVERWRITE_POLICY_ALWAYS: "always",
+    job.OVERWRITE_POLICY_IF_NEWER: "if_newer",
+    job.OVERWRITE_POLICY_IF_DIFFERENT: "if_different",
+    job.OVERWRITE_POLICY_KEEP_BOTH: "keep_both",
+}
+_PROTECTIONS: dict[job.DataChannel.ValueType, Protection | None] = {
+    job.DATA_CHANNEL_UNSPECIFIED: None,
+    job.DATA_CHANNEL_CLEAR: "clear",
+    job.DATA_CHANNEL_AUTHENTICATED: "authenticated",
+    job.DATA_CHANNEL_ENCRYPTED: "encrypted",
+}
+_DATA_CHANNELS = {protection: channel for channel, protection in _PROTECTIONS.items()}
+_ALGORITHM = "adler32"
 _OUTCOMES = {
     Outcome.COMPLETED: lease.OUTCOME_COMPLETED,
     Outcome.FAILED: lease.OUTCOME_FAILED,
@@ -133,11 +155,16 @@ def _work(message: lease.Lease) -> Work:
                 walk.root,
                 walk.recursive,
                 to_text(walk.cursor),
-                _overwrite(walk.overwrite),
+                _rules(walk.overwrite, walk.options),
+                to_text(walk.path_below),
             )
         case "walk_remove":
             removal = message.walk_remove
-            return WalkRemove(to_text(removal.path), removal.root, removal.recursive, to_text(removal.cursor))
+            path, cursor = to_text(removal.path), to_text(removal.cursor)
+            return WalkRemove(path, removal.root, removal.recursive, cursor, removal.at_destination)
+        case "walk_tree":
+            tree = message.walk_tree
+            return WalkTree(to_text(tree.path), tree.root, tree.recursive, to_text(tree.cursor), tree.directories_too)
         case "copy_files":
             copy = message.copy_files
             return CopyChunk(
@@ -145,14 +172,25 @@ def _work(message: lease.Lease) -> Work:
                 to_text(copy.destination_directory),
                 unpack_chunk(copy.chunk),
                 copy.done,
-                _overwrite(copy.overwrite),
+                _rules(copy.overwrite, copy.options),
                 copy.make_parents,
             )
         case "remove_files":
             files = message.remove_files
-            return RemoveChunk(to_text(files.directory), unpack_chunk(files.chunk), files.done)
+            return RemoveChunk(to_text(files.directory), unpack_chunk(files.chunk), files.done, files.at_destination)
+        case "change_mode_of_files":
+            modes = message.change_mode_of_files
+            return ChangeModes(to_text(modes.directory), unpack_chunk(modes.chunk), modes.done, modes.mode)
+        case "checksum_files":
+            sums = message.checksum_files
+            algorithm = sums.algorithm or _ALGORITHM
+            return SumChunk(to_text(sums.directory), unpack_chunk(sums.chunk), sums.done, algorithm)
+        case "change_mode_of_directory":
+            mode = message.change_mode_of_directory
+            return ChangeModeOfDirectory(to_text(mode.path), mode.mode)
         case "remove_directory":
-            return RemoveOneDirectory(to_text(message.remove_directory.path))
+            emptied = message.remove_directory
+            return RemoveOneDirectory(to_text(emptied.path), emptied.at_destination)
         case "make_directory":
             return MakeOneDirectory(to_text(message.make_directory.path), message.make_directory.parents)
         case "rename":
@@ -240,6 +278,8 @@ def settlement_message(settlement: Settlement) -> lease.Settlement:
         failures=[_failure_message(failure) for failure in settlement.failures],
         log=settlement.log,
         sign_in_site=settlement.sign_in_site,
+        data_channel=_DATA_CHANNELS[settlement.protection],
+        files_unchanged=settlement.files_unchanged,
     )
     if settlement.problem is not None:
         message.failure.CopyFrom(_problem_message(settlement.problem))
@@ -251,9 +291,13 @@ def settlement_message(settlement: Settlement) -> lease.Settlement:
                 lease.EntryResult(
                     index=result.index,
                     size_bytes=result.size_bytes,
-                    checksum=entry.Checksum(algorithm="adler32", value=result.checksum),
+                    checksum=entry.Checksum(algorithm=result.algorithm, value=result.checksum)
+                    if result.checksum
+                    else None,
                     duration=_duration(result.duration_s),
                     adopted=result.adopted,
+                    left_alone=result.left_alone,
+                    kept_beside=to_bytes(result.kept_beside),
                 )
                 for result in settlement.results
             ]
@@ -277,6 +321,11 @@ def found_message(ref: LeaseRef, found: Found) -> lease.ReportEntriesRequest:
         chunk_source_directory=to_bytes(found.chunk_source_directory),
         chunk_destination_directory=to_bytes(found.chunk_destination_directory),
         listed_kind=_KINDS[found.listed_kind] if found.entries else entry.ENTRY_KIND_UNSPECIFIED,
+        skipped=[_failure_message(failure) for failure in found.skipped],
+        files_unchanged=found.files_unchanged,
+        bytes_unchanged=found.bytes_unchanged,
+        extraneous_chunks=[pack_chunk(items) for items in found.extraneous_chunks],
+        extraneous_directories=[to_bytes(name) for name in found.extraneous_directories],
     )
 
 
@@ -354,8 +403,21 @@ def _opened(message: lease.StreamOpened) -> Opened:
     )
 
 
-def _overwrite(policy: job.OverwritePolicy.ValueType) -> Overwrite:
-    return "always" if policy == job.OVERWRITE_POLICY_ALWAYS else "never"
+def _rules(policy: job.OverwritePolicy.ValueType, options: job.CopyOptions) -> CopyRules:
+    if policy not in _OVERWRITE or options.data_channel not in _PROTECTIONS:
+        raise UnknownWork  # of a queue of a later release: what it means would be guessed
+    return CopyRules(
+        overwrite=_OVERWRITE[policy],
+        comparison="checksum" if options.comparison == job.COMPARISON_CHECKSUM else "size_and_time",
+        verification="size" if options.verification == job.VERIFICATION_SIZE else "checksum",
+        algorithm=options.checksum_algorithm or _ALGORITHM,
+        follow_links=options.symlinks == job.SYMLINK_POLICY_FOLLOW,
+        keep_times=options.keep_modify_times if options.HasField("keep_modify_times") else True,
+        filters=Filters(tuple(options.include), tuple(options.exclude)),
+        protection=_PROTECTIONS[options.data_channel],
+        delete_extraneous=options.delete_extraneous,
+        dry_run=options.dry_run,
+    )
 
 
 def _deadline(time_left: Duration, margin_s: float) -> float:

@@ -6,9 +6,10 @@ sends the batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from heapq import merge
 
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import BatchBuilder, ChunkLimits
@@ -20,17 +21,20 @@ from wherry_worker.engine.messages import (
     MakeDirectory,
     Pair,
     Problem,
+    Side,
     Stat,
     StatResult,
     Unlink,
     UnlinkResult,
 )
-from wherry_worker.engine.paths import join, parent
+from wherry_worker.engine.overwriting import decide
+from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.temporary import PREFIX
 from wherry_worker.engine_process import EngineTaskFailed
 from wherry_worker.engines import EngineHandle
+from wherry_worker.filtering import EVERYTHING
 from wherry_worker.ports import Reports
-from wherry_worker.work import ChunkItem, DestinationFile, Found, ItemFailure, LeaseRef, WalkCopy, WalkRemove
+from wherry_worker.work import ChunkItem, DestinationFile, Found, ItemFailure, LeaseRef, WalkCopy, WalkRemove, WalkTree
 
 #: Batches sent in one go before the queue's word is waited for; so many are kept for sending again.
 _BATCHES_IN_FLIGHT = 4
@@ -51,27 +55,54 @@ def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder, destination_name
     """
     entry, there = pair.source, pair.destination
     here = "" if there is None else there.kind
-    never = walk.overwrite == "never"
+    rules, below = walk.rules, walk.path_below
+    never = rules.overwrite == "never"
     match entry.kind:
         case _ if entry.name.startswith(PREFIX):
             # Another copy's unfinished file, here because this directory is a destination too.
             batch.skip(entry.name)
+        case _ if rules.filters.excludes(below, entry.name):
+            batch.skip(entry.name)
+        case "file" if not rules.filters.takes_file(below, entry.name):
+            batch.skip(entry.name)
         case "directory" if here in ("file", "other"):  # a link may lead to a directory: the walk will find out
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_DIRECTORY))
+        case "directory" if entry.target and leads_upwards(walk.source_path, entry.target):
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _LOOP))
         case "directory":
             batch.add_directory(entry.name)
         case "file" if never and here == "directory":
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_FILE))
-        case "file" if never and there is not None and here == "file" and there.size_bytes != entry.size_bytes:
-            batch.add_failure(entry.name, _failure(walk.source_path, pair, _EXISTS))
         case "file":
-            batch.add_file(_item(entry, there, destination_name))
+            match decide(rules.overwrite, rules.comparison, entry, there if here == "file" else None):
+                case "leave":
+                    batch.add_unchanged(entry.name, entry.size_bytes)
+                case "refuse":
+                    batch.add_failure(entry.name, _failure(walk.source_path, pair, _EXISTS))
+                case _:
+                    batch.add_file(_item(entry, there, destination_name))
         case "symlink":
-            batch.add_failure(entry.name, _failure(walk.source_path, pair, _SYMLINK))
+            batch.add_skipped(entry.name, _failure(walk.source_path, pair, _SYMLINK))
         case "unlistable":
             batch.add_failure(entry.name, _failure(walk.source_path, pair, entry.problem or _UNLISTABLE))
         case _:
-            batch.add_failure(entry.name, _failure(walk.source_path, pair, _SPECIAL))
+            batch.add_skipped(entry.name, _failure(walk.source_path, pair, _SPECIAL))
+
+
+def extraneous_entry(entry: Entry, walk: WalkCopy, batch: BatchBuilder) -> None:
+    """Decides what a copy does with an entry that only its destination has.
+
+    What filters leave out is left alone, and so are directories where there are filters: they may hold such.
+    """
+    filters = walk.rules.filters
+    if entry.name.startswith(PREFIX) or entry.kind == "unlistable":
+        batch.skip(entry.name)
+    elif entry.kind == "directory" and filters == EVERYTHING:
+        batch.add_extraneous_directory(entry.name)
+    elif entry.kind != "directory" and filters.takes_file(walk.path_below, entry.name):
+        batch.add_extraneous(_item(entry, None))
+    else:
+        batch.skip(entry.name)
 
 
 def remove_entry(pair: Pair, walk: WalkRemove, batch: BatchBuilder) -> None:
@@ -85,6 +116,22 @@ def remove_entry(pair: Pair, walk: WalkRemove, batch: BatchBuilder) -> None:
             batch.add_failure(entry.name, _failure(walk.path, pair, entry.problem or _UNLISTABLE))
         case _:
             batch.add_file(_item(entry, None))
+
+
+def tree_entry(pair: Pair, walk: WalkTree, batch: BatchBuilder) -> None:
+    """Decides what is done with one entry of a tree of which each file is worked on. Links are never followed."""
+    entry = pair.source
+    match entry.kind:
+        case "directory":
+            batch.add_directory(entry.name)
+        case "file":
+            batch.add_file(_item(entry, None))
+        case "unlistable":
+            batch.add_failure(entry.name, _failure(walk.path, pair, entry.problem or _UNLISTABLE))
+        case "symlink":
+            batch.add_skipped(entry.name, _failure(walk.path, pair, _SYMLINK))
+        case _:
+            batch.add_skipped(entry.name, _failure(walk.path, pair, _SPECIAL))
 
 
 async def walk_copy(
@@ -105,29 +152,59 @@ async def walk_copy(
             raise WalkFailed(_NOT_RECURSIVE)
         if same_site and is_inside(walk.destination_path, walk.source_path):
             raise WalkFailed(_INTO_ITSELF)
-    made = await attempt.first(
-        engine, MakeDirectory("destination", walk.destination_path, parents=walk.root, exist_ok=True)
+    new = await _destination_is_new(attempt, engine, walk)
+    batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor or walk.rules.dry_run else 1)
+    listing = ListDirectory(
+        walk.source_path,
+        beside=None if new else walk.destination_path,
+        after=walk.cursor or None,
+        extraneous=walk.rules.delete_extraneous,
+        follow_links=walk.rules.follow_links,
     )
-    new = isinstance(made, Changed) and made.changed
-    batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
-    listing = ListDirectory(walk.source_path, beside=None if new else walk.destination_path, after=walk.cursor or None)
     sender = _Sender(reports, lease.ref)
     async with aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
-            for pair in message.pairs if isinstance(message, EntryBatch) else ():
+            for one in _in_order(message) if isinstance(message, EntryBatch) else ():
                 if batch.full:
                     await sender.add(batch.take())
-                copy_entry(pair, walk, batch)
+                if isinstance(one, Entry):
+                    extraneous_entry(one, walk, batch)
+                else:
+                    copy_entry(one, walk, batch)
     await sender.add(batch.take())
     await sender.flush()
+
+
+async def _destination_is_new(attempt: Attempt, engine: EngineHandle, walk: WalkCopy) -> bool:
+    """Makes the walk's directory, unless nothing shall be written; tells whether there was none."""
+    if walk.rules.dry_run:
+        looked = await attempt.first(engine, Stat("destination", walk.destination_path))
+        there = looked.entry if isinstance(looked, StatResult) else None
+        if there is not None and there.kind != "directory":
+            raise WalkFailed(_IN_THE_WAY_OF_DIRECTORY)
+        return there is None
+    made = await attempt.first(
+        engine, MakeDirectory("destination", walk.destination_path, parents=walk.root, exist_ok=True)
+    )
+    return isinstance(made, Changed) and made.changed
+
+
+def _in_order(batch: EntryBatch) -> Iterator[Pair | Entry]:
+    """Returns both kinds of finds in byte order of their names, as the cursor goes."""
+    return merge(batch.pairs, batch.extraneous, key=lambda found: byte_order(_found_name(found)))
+
+
+def _found_name(found: Pair | Entry) -> str:
+    return found.name if isinstance(found, Entry) else found.source.name
 
 
 async def walk_remove(
     attempt: Attempt, engine: EngineHandle, walk: WalkRemove, reports: Reports, limits: ChunkLimits
 ) -> None:
     """Does a removal's walk. Raises as walk_copy."""
+    side: Side = "destination" if walk.at_destination else "source"
     if walk.root:
-        found = await attempt.first(engine, Stat("source", walk.path))
+        found = await attempt.first(engine, Stat(side, walk.path))
         entry = found.entry if isinstance(found, StatResult) else None
         if entry is None and walk.cursor:
             return  # a file that an earlier attempt reported, and that is removed by now
@@ -138,7 +215,7 @@ async def walk_remove(
             return
     if not walk.cursor:
         # Servers refuse to unlink a real directory, which tells it from a link to one without any race.
-        unlinked = await attempt.first(engine, Unlink(walk.path))
+        unlinked = await attempt.first(engine, Unlink(walk.path, side))
         what = unlinked.found if isinstance(unlinked, UnlinkResult) else "directory"
         if what == "absent" and walk.root and attempt.lease.attempt <= 1:
             raise WalkFailed(_NOTHING_TO_REMOVE)
@@ -149,13 +226,45 @@ async def walk_remove(
             raise WalkFailed(_NOT_RECURSIVE_REMOVAL)
     batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
     sender = _Sender(reports, attempt.lease.ref)
-    async with aclosing(attempt.run(engine, ListDirectory(walk.path, after=walk.cursor or None))) as messages:
+    listing = ListDirectory(walk.path, after=walk.cursor or None, side=side)
+    async with aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
             for pair in message.pairs if isinstance(message, EntryBatch) else ():
                 if batch.full:
                     await sender.add(batch.take())
                 remove_entry(pair, walk, batch)
     await sender.add(batch.take(remove_directory=True))
+    await sender.flush()
+
+
+async def walk_tree(
+    attempt: Attempt, engine: EngineHandle, walk: WalkTree, reports: Reports, limits: ChunkLimits
+) -> None:
+    """Does the walk of a change of permissions, or of checksums. Raises as walk_copy."""
+    if walk.root:
+        found = await attempt.first(engine, Stat("source", walk.path))
+        entry = found.entry if isinstance(found, StatResult) else None
+        if entry is None:
+            raise WalkFailed(_NOTHING_THERE)
+        if entry.kind != "directory":
+            single = BatchBuilder("", limits, chunk_source_directory=parent(walk.path))
+            single.add_file(ChunkItem(_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
+            await reports.report(attempt.lease.ref, [single.take()])
+            return
+        if not walk.recursive:
+            if not walk.directories_too:
+                raise WalkFailed(_NOT_RECURSIVE_SUM)
+            await reports.report(attempt.lease.ref, [Found("", "", remove_directory=True, directories_done=1)])
+            return
+    batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
+    sender = _Sender(reports, attempt.lease.ref)
+    async with aclosing(attempt.run(engine, ListDirectory(walk.path, after=walk.cursor or None))) as messages:
+        async for message in messages:
+            for pair in message.pairs if isinstance(message, EntryBatch) else ():
+                if batch.full:
+                    await sender.add(batch.take())
+                tree_entry(pair, walk, batch)
+    await sender.add(batch.take(remove_directory=walk.directories_too))
     await sender.flush()
 
 
@@ -185,13 +294,17 @@ async def _copy_one_file(
     attempt: Attempt, engine: EngineHandle, walk: WalkCopy, entry: Entry, reports: Reports
 ) -> None:
     above = parent(walk.destination_path)
-    made = await attempt.first(engine, MakeDirectory("destination", above, parents=True, exist_ok=True))
     there: Entry | None = None
-    if not (isinstance(made, Changed) and made.changed):
+    new = False
+    if not walk.rules.dry_run:
+        made = await attempt.first(engine, MakeDirectory("destination", above, parents=True, exist_ok=True))
+        new = isinstance(made, Changed) and made.changed
+    if not new:
         looked = await attempt.first(engine, Stat("destination", walk.destination_path))
         there = looked.entry if isinstance(looked, StatResult) else None
     batch = BatchBuilder("", ChunkLimits(), parent(walk.source_path), above)
-    file_walk = replace(walk, source_path=parent(walk.source_path))
+    # Who names a file wants it, whatever the filters say of files below directories.
+    file_walk = replace(walk, source_path=parent(walk.source_path), rules=replace(walk.rules, filters=EVERYTHING))
     copy_entry(
         Pair(replace(entry, name=_name(walk.source_path)), there), file_walk, batch, _name(walk.destination_path)
     )
@@ -226,6 +339,17 @@ class _Sender:
             await self._reports.report(self._ref, waiting)
 
 
+def leads_upwards(directory: str, target: str) -> bool:
+    """Tells whether a link in a directory leads to that or to one above it, as far as its words tell."""
+    parts = [] if target.startswith("/") else directory.split("/")
+    for part in target.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return is_inside(directory, "/" + "/".join(part for part in parts if part))
+
+
 def is_inside(path: str, directory: str) -> bool:
     """Tells whether a path is a directory itself or lies in it."""
     above = directory.rstrip("/") + "/"
@@ -241,6 +365,8 @@ def _failure(directory: str, pair: Pair, problem: Problem) -> ItemFailure:
 
 
 _NOT_FOUND = Problem("SOURCE_NOT_FOUND", "There is no such file or directory at the source.", "user")
+_NOTHING_THERE = Problem("NOT_FOUND", "There is no such file or directory.", "user")
+_NOT_RECURSIVE_SUM = Problem("IS_A_DIRECTORY", "This is a directory.", "user", help="Ask for all files below it.")
 _NOTHING_TO_REMOVE = Problem("NOT_FOUND", "There is no such file or directory.", "user")
 _NOT_RECURSIVE = Problem(
     "SOURCE_IS_A_DIRECTORY", "The source is a directory.", "user", help="Ask for a recursive copy."
@@ -259,6 +385,9 @@ _EXISTS = Problem(
     "user",
     help="Allow it to be overwritten, or copy elsewhere.",
 )
-_SYMLINK = Problem("SYMLINK_SKIPPED", "Symbolic links are not copied.", "user")
+_SYMLINK = Problem(
+    "SYMLINK_SKIPPED", "Symbolic links are left out.", "user", help="Have links followed to copy what they lead to."
+)
+_LOOP = Problem("SYMLINK_LOOP", "This symbolic link leads to a directory above it, which would never end.", "user")
 _SPECIAL = Problem("SPECIAL_FILE_SKIPPED", "Devices, sockets and pipes are not copied.", "user")
 _UNLISTABLE = Problem("SOURCE_NAME_NOT_CARRIED", "The protocol cannot carry this name.", "user")

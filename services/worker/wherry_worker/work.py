@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from wherry_worker.engine.messages import Entry, EntryKind, Overwrite, Problem
+from wherry_worker.engine.messages import (
+    Comparison,
+    Entry,
+    EntryKind,
+    Overwrite,
+    Problem,
+    Protection,
+    Verification,
+)
+from wherry_worker.filtering import EVERYTHING, Filters
 
 #: At most so much of an attempt's log goes up.
 LOG_MAX_BYTES = 64 * 1024
@@ -55,15 +64,43 @@ class ChunkItem:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRules:
+    """How a copy is made; the contracts' CopyOptions says what each means. `protection` None: as the sites have it."""
+
+    overwrite: Overwrite = "never"
+    comparison: Comparison = "size_and_time"
+    verification: Verification = "checksum"
+    algorithm: str = "adler32"
+    follow_links: bool = False
+    keep_times: bool = True
+    filters: Filters = EVERYTHING
+    protection: Protection | None = None
+    delete_extraneous: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WalkCopy:
-    """List one directory of a copy and make it at the destination."""
+    """List one directory of a copy and make it at the destination. `path_below` is its path below the named item."""
 
     source_path: str
     destination_path: str
     root: bool
     recursive: bool
     cursor: str
-    overwrite: Overwrite
+    rules: CopyRules = CopyRules()
+    path_below: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WalkTree:
+    """List one directory of files to be worked on; with `directories_too` it is to be worked on itself."""
+
+    path: str
+    root: bool
+    recursive: bool
+    cursor: str
+    directories_too: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +111,7 @@ class WalkRemove:
     root: bool
     recursive: bool
     cursor: str
+    at_destination: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +122,7 @@ class CopyChunk:
     destination_directory: str
     items: tuple[ChunkItem, ...]
     done: bytes
-    overwrite: Overwrite
+    rules: CopyRules = CopyRules()
     make_parents: bool = False
 
 
@@ -95,6 +133,35 @@ class RemoveChunk:
     directory: str
     items: tuple[ChunkItem, ...]
     done: bytes
+    at_destination: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeModes:
+    """Set the permission bits of a chunk of files."""
+
+    directory: str
+    items: tuple[ChunkItem, ...]
+    done: bytes
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SumChunk:
+    """Have the checksums of a chunk of files computed."""
+
+    directory: str
+    items: tuple[ChunkItem, ...]
+    done: bytes
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeModeOfDirectory:
+    """Set the permission bits of a directory."""
+
+    path: str
+    mode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +169,7 @@ class RemoveOneDirectory:
     """Remove an empty directory."""
 
     path: str
+    at_destination: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +195,20 @@ class ListOne:
     path: str
 
 
-Work = WalkCopy | WalkRemove | CopyChunk | RemoveChunk | RemoveOneDirectory | MakeOneDirectory | RenameOne | ListOne
+Work = (
+    WalkCopy
+    | WalkRemove
+    | WalkTree
+    | CopyChunk
+    | RemoveChunk
+    | ChangeModes
+    | SumChunk
+    | ChangeModeOfDirectory
+    | RemoveOneDirectory
+    | MakeOneDirectory
+    | RenameOne
+    | ListOne
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +271,9 @@ class ItemResult:
     checksum: str
     duration_s: float
     adopted: bool
+    algorithm: str = "adler32"
+    left_alone: bool = False
+    kept_beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +294,12 @@ class Settlement:
     retry_after_s: float = 0.0
     log: str = ""
     sign_in_site: str = ""
+    protection: Protection | None = None
+
+    @property
+    def files_unchanged(self) -> int:
+        """Of the files done, those that were there already or were left alone."""
+        return sum(result.adopted or result.left_alone for result in self.results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +317,11 @@ class Found:
     chunk_source_directory: str = ""
     chunk_destination_directory: str = ""
     listed_kind: EntryKind = "directory"
+    skipped: tuple[ItemFailure, ...] = ()
+    files_unchanged: int = 0
+    bytes_unchanged: int = 0
+    extraneous_chunks: tuple[tuple[ChunkItem, ...], ...] = ()
+    extraneous_directories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ A name with one of these words in it misbehaves when it is copied: `!stall` neve
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat as stat_bits
 import time
@@ -50,7 +51,8 @@ class FolderNamespace:
                     problem = Problem("SOURCE_NAME_NOT_CARRIED", "It holds a line break.", "user")
                     yield Entry(text, "unlistable", problem=problem)
                 else:
-                    yield _entry(text, real.lstat())
+                    target = to_text(os.fsencode(real.readlink())) if real.is_symlink() else ""
+                    yield _entry(text, real.lstat(), target)
         except OSError as error:
             raise _door_error("list", error) from error
 
@@ -89,11 +91,27 @@ class FolderNamespace:
             raise _door_error("rmdir", error) from error
 
     def checksum(self, path: str, algorithm: str) -> str:
-        assert algorithm == "adler32"
         try:
-            return f"{zlib.adler32(self.real(path).read_bytes()):08x}"
+            content = self.real(path).read_bytes()
         except OSError as error:
             raise _door_error("checksum", error) from error
+        if algorithm == "adler32":
+            return f"{zlib.adler32(content):08x}"
+        if algorithm not in hashlib.algorithms_guaranteed:
+            raise DoorError("checksum", errno.EOPNOTSUPP, f"unknown checksum algorithm {algorithm}")
+        return hashlib.new(algorithm, content).hexdigest()
+
+    def set_mode(self, path: str, mode: int) -> None:
+        try:
+            self.real(path).chmod(mode)
+        except OSError as error:
+            raise _door_error("chmod", error) from error
+
+    def set_modify_time(self, path: str, seconds: int) -> None:
+        try:
+            os.utime(self.real(path), (seconds, seconds))
+        except OSError as error:
+            raise _door_error("utime", error) from error
 
     def close(self) -> None:
         pass
@@ -142,13 +160,13 @@ def _misbehave(path: str, on_bytes: OnBytes) -> None:
             time.sleep(0.05)
 
 
-def _entry(name: str, found: os.stat_result) -> Entry:
+def _entry(name: str, found: os.stat_result, target: str = "") -> Entry:
     kind: EntryKind = "other"
     for test, what in ((stat_bits.S_ISREG, "file"), (stat_bits.S_ISDIR, "directory"), (stat_bits.S_ISLNK, "symlink")):
         if test(found.st_mode):
             kind = what  # type: ignore[assignment]  # one of the literals, which a tuple in a loop does not keep
     size = found.st_size if kind == "file" else 0
-    return Entry(name, kind, size, int(found.st_mtime), stat_bits.S_IMODE(found.st_mode))
+    return Entry(name, kind, size, int(found.st_mtime), stat_bits.S_IMODE(found.st_mode), target=target)
 
 
 def _door_error(phase: str, error: OSError) -> DoorError:

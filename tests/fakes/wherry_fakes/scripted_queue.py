@@ -61,6 +61,7 @@ class Queue:
     trees: dict[str, tuple[bytes, dict[bytes, list[entry_pb2.Entry]]]] = field(default_factory=dict)
     script: Sequence[Step] = field(default_factory=lambda: [progress_of(messages.JOB_STATE_RUNNING), succeeded()])
     failures: list[messages.EntryFailure] = field(default_factory=list)
+    files: list[messages.JobFile] = field(default_factory=list)
     jobs: dict[str, messages.Job] = field(default_factory=dict)
     lost_answers: int = 0
     create_calls: int = 0
@@ -207,7 +208,11 @@ class FakeJobService(job_service_pb2_grpc.JobServiceServicer):
     def ListJobFiles(
         self, request: messages.ListJobFilesRequest, context: grpc.ServicerContext
     ) -> messages.ListJobFilesResponse:
-        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_FOUND")
+        self._job(request.parent, context)
+        wanted = [file for file in self._state.files if not request.states or file.state in request.states]
+        first = int(request.page_token or "0")
+        following = str(first + 2) if first + 2 < len(wanted) else ""
+        return messages.ListJobFilesResponse(files=wanted[first : first + 2], next_page_token=following)
 
     def WatchJob(
         self, request: messages.WatchJobRequest, context: grpc.ServicerContext

@@ -31,6 +31,7 @@ from wherry_worker.running import TaskRunner
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
+    CopyRules,
     Lease,
     LeaseRef,
     Outcome,
@@ -61,7 +62,7 @@ class Bench:
         for name in names:
             if not name.startswith("missing"):
                 (self.source / name).write_bytes(b"content")
-        return CopyChunk("/", "/", tuple(ChunkItem(name, "", 7) for name in names), done, overwrite)
+        return CopyChunk("/", "/", tuple(ChunkItem(name, "", 7) for name in names), done, CopyRules(overwrite))
 
     async def run(self, work: Work, *, fence: int = 1, seconds: float = 30) -> Settlement:
         return await self.runner.run(self.attempt(work, fence=fence, seconds=seconds))
@@ -403,7 +404,7 @@ async def test_entries_below_the_directories_are_copied_and_their_parents_made(b
         (bench.source / path).parent.mkdir(parents=True, exist_ok=True)
         (bench.source / path).write_bytes(b"content")
     items = (ChunkItem("d/e/one", "x/y/1", 7), ChunkItem("d/two", "", 7), ChunkItem("three", "", 7))
-    settlement = await bench.run(CopyChunk("/", "/new/top", items, b"", "never", make_parents=True))
+    settlement = await bench.run(CopyChunk("/", "/new/top", items, b"", make_parents=True))
     assert (settlement.outcome, settlement.done, settlement.failures) == (Outcome.COMPLETED, b"\x07", ())
     found = sorted(str(path.relative_to(bench.destination)) for path in bench.destination.rglob("*") if path.is_file())
     assert found == ["new/top/d/two", "new/top/three", "new/top/x/y/1"]
@@ -414,7 +415,7 @@ async def test_entries_below_the_directories_are_copied_and_their_parents_made(b
 async def test_an_entry_that_could_lead_out_of_its_directory_is_refused_by_itself(bench: Bench, name: str) -> None:
     good = bench.chunk("a").items[0]
     for item in (ChunkItem(name, "ok", 7), *([ChunkItem("a", name, 7)] if name else [])):
-        chunk = CopyChunk("/", "/", (item, good), b"", "always", make_parents=True)
+        chunk = CopyChunk("/", "/", (item, good), b"", CopyRules("always"), make_parents=True)
         settlement = await bench.run(chunk)
         assert [(f.index, f.problem.reason) for f in settlement.failures] == [(0, "PATH_INVALID")]
         assert settlement.done == b"\x02"
@@ -425,7 +426,7 @@ async def test_a_path_where_a_name_has_to_be_is_refused(bench: Bench) -> None:
     (bench.source / "d").mkdir()
     (bench.source / "d" / "f").write_bytes(b"content")
     items = (ChunkItem("d/f", "", 7), ChunkItem("..", "", 7))
-    for work in (CopyChunk("/", "/", items, b"", "never"), RemoveChunk("/", items, b"")):
+    for work in (CopyChunk("/", "/", items, b""), RemoveChunk("/", items, b"")):
         settlement = await bench.run(work)
         assert [f.problem.reason for f in settlement.failures] == ["PATH_INVALID"] * 2
     assert (bench.source / "d" / "f").exists()
@@ -435,7 +436,7 @@ async def test_a_path_where_a_name_has_to_be_is_refused(bench: Bench) -> None:
 async def test_a_killed_copy_below_the_directory_leaves_no_temporary(patient: Bench) -> None:
     (patient.source / "d").mkdir()
     (patient.source / "d" / "b!stall").write_bytes(b"content")
-    chunk = CopyChunk("/", "/", (ChunkItem("d/b!stall", "", 7),), b"", "never", make_parents=True)
+    chunk = CopyChunk("/", "/", (ChunkItem("d/b!stall", "", 7),), b"", make_parents=True)
     attempt = patient.attempt(chunk)
     copying = asyncio.create_task(patient.runner.run(attempt))
     await until(lambda: list(patient.destination.glob("d/.wherry-*")))

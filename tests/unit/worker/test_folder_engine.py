@@ -1,4 +1,4 @@
-"""The conformance suite with folders as doors."""
+"""The conformance suites with folders as doors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from wherry_fakes.worker_access import folder_plan, folder_pool
+from wherry_testing.copy_rules_conformance import CopyRulesConformance
 from wherry_testing.engine_conformance import EngineConformance, EngineRig
 from wherry_worker.engines import EngineKey
 
@@ -24,4 +25,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[EngineRig]:
 
 
 class TestFolderEngine(EngineConformance):
+    pass
+
+
+class TestFolderEngineByRules(CopyRulesConformance):
     pass

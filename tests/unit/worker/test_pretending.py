@@ -27,7 +27,7 @@ from wherry_worker.work import (
 )
 
 ITEMS = tuple(ChunkItem(f"f{number}", "", 10) for number in range(200))
-CHUNK = CopyChunk("/s", "/d", ITEMS, b"", "never")
+CHUNK = CopyChunk("/s", "/d", ITEMS, b"")
 
 
 def attempt_at(work: Work, fence: int = 1) -> Attempt:
@@ -62,7 +62,7 @@ def test_a_tree_is_listed_on_behind_a_name() -> None:
 async def test_walks_and_listings_report_the_tree() -> None:
     queue = FakeQueue()
     runner = PretendingRunner(queue, PretendingEngines(Pretence()))
-    walk = WalkCopy("/synthetic/2x1x2500", "/x", root=True, recursive=True, cursor="f000999", overwrite="never")
+    walk = WalkCopy("/synthetic/2x1x2500", "/x", root=True, recursive=True, cursor="f000999")
     assert (await runner.run(attempt_at(walk))).outcome is Outcome.COMPLETED
     names = [item.name for found in queue.reported for chunk in found.chunks for item in chunk]
     assert names == [f"f{number:06}" for number in range(1000, 2500)]

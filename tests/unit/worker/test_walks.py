@@ -22,6 +22,7 @@ from wherry_worker.walking import copy_entry, is_inside, remove_entry
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
+    CopyRules,
     DestinationFile,
     Found,
     Lease,
@@ -38,22 +39,20 @@ from wherry_worker.work import (
     WorkClass,
 )
 
-WALK = WalkCopy("/from", "/to", root=False, recursive=True, cursor="", overwrite="never")
+WALK = WalkCopy("/from", "/to", root=False, recursive=True, cursor="")
 FILE = Entry("name", "file", 10, 5, 0o640)
 FOLDER = Entry("name", "directory")
 
 
 def decided(pair: Pair, overwrite: Overwrite = "never") -> Found:
     batch = BatchBuilder("", ChunkLimits())
-    copy_entry(pair, WalkCopy("/from", "/to", False, True, "", overwrite), batch)
+    copy_entry(pair, WalkCopy("/from", "/to", False, True, "", CopyRules(overwrite)), batch)
     return batch.take()
 
 
 @pytest.mark.parametrize(
     ("pair", "reason"),
     [
-        (Pair(Entry("name", "symlink")), "SYMLINK_SKIPPED"),
-        (Pair(Entry("name", "other")), "SPECIAL_FILE_SKIPPED"),
         (Pair(Entry("name", "unlistable", problem=Problem("WHY", ""))), "WHY"),
         (Pair(Entry("name", "unlistable")), "SOURCE_NAME_NOT_CARRIED"),
         (Pair(FOLDER, FILE), "DESTINATION_NOT_A_DIRECTORY"),
@@ -67,6 +66,22 @@ def test_what_cannot_be_copied_is_said_with_its_path(pair: Pair, reason: str) ->
     (failure,) = found.failures
     assert (failure.problem.reason, failure.path) == (reason, "/from/name")
     assert (found.chunks, found.directories, found.cursor) == ((), (), "name")
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        (Pair(Entry("name", "symlink")), "SYMLINK_SKIPPED"),
+        (Pair(Entry("name", "other")), "SPECIAL_FILE_SKIPPED"),
+    ],
+)
+@pytest.mark.row("J6", missing="removal of more than one level, in the end-to-end tests")
+@pytest.mark.row("D9")
+def test_what_is_left_out_is_said_and_is_no_failure(pair: Pair, reason: str) -> None:
+    found = decided(pair)
+    (skipped,) = found.skipped
+    assert (skipped.problem.reason, skipped.path) == (reason, "/from/name")
+    assert (found.chunks, found.directories, found.failures, found.cursor) == ((), (), (), "name")
 
 
 def test_files_become_chunks_and_directories_walks() -> None:
@@ -226,7 +241,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 def copy_of(source: str, destination: str, *, root: bool = True, recursive: bool = True, cursor: str = "") -> WalkCopy:
-    return WalkCopy(source, destination, root, recursive, cursor, "never")
+    return WalkCopy(source, destination, root, recursive, cursor)
 
 
 @pytest.mark.row("J6", missing="links by policy; removal of more than one level, in the end-to-end tests")
@@ -295,7 +310,7 @@ async def test_a_walk_lists_the_destination_beside_the_source_where_it_was_there
         "/d/other": "DESTINATION_EXISTS",
     }
     # The chunk would have said the same of the file that differs.
-    chunk = CopyChunk("/d", "/d", (ChunkItem("other", "", 3), ChunkItem("is-a-directory-there")), b"", "never")
+    chunk = CopyChunk("/d", "/d", (ChunkItem("other", "", 3), ChunkItem("is-a-directory-there")), b"")
     settlement = await bench.run(chunk)
     assert [failure.problem.reason for failure in settlement.failures] == [
         "DESTINATION_EXISTS",

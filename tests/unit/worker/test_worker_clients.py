@@ -27,6 +27,7 @@ from wherry_worker import translation
 from wherry_worker.access import SiteAccess
 from wherry_worker.engine.messages import Entry, Problem
 from wherry_worker.engine.paths import to_text
+from wherry_worker.filtering import Filters
 from wherry_worker.ports import (
     CredentialRefused,
     LeaseLost,
@@ -38,8 +39,11 @@ from wherry_worker.ports import (
 from wherry_worker.queue_client import QueueClient
 from wherry_worker.site_client import SiteClient
 from wherry_worker.work import (
+    ChangeModeOfDirectory,
+    ChangeModes,
     ChunkItem,
     CopyChunk,
+    CopyRules,
     DestinationFile,
     EndedSession,
     Found,
@@ -53,9 +57,11 @@ from wherry_worker.work import (
     RemoveOneDirectory,
     RenameOne,
     Settlement,
+    SumChunk,
     TaskProgress,
     WalkCopy,
     WalkRemove,
+    WalkTree,
     Work,
     WorkClass,
 )
@@ -313,10 +319,63 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
     (
         {
             "walk_copy": pb.WalkCopyWork(
-                source_path=b"/a", destination_path=b"/b", root=True, recursive=True, cursor=b"c"
+                source_path=b"/a",
+                destination_path=b"/b",
+                root=True,
+                recursive=True,
+                cursor=b"c",
+                path_below=b"x/y",
+                overwrite=job_pb.OVERWRITE_POLICY_IF_DIFFERENT,
+                options=job_pb.CopyOptions(
+                    comparison=job_pb.COMPARISON_CHECKSUM,
+                    verification=job_pb.VERIFICATION_SIZE,
+                    checksum_algorithm="md5",
+                    symlinks=job_pb.SYMLINK_POLICY_FOLLOW,
+                    keep_modify_times=False,
+                    include=["*.dat"],
+                    exclude=["tmp"],
+                    data_channel=job_pb.DATA_CHANNEL_ENCRYPTED,
+                    delete_extraneous=True,
+                    dry_run=True,
+                ),
             )
         },
-        WalkCopy("/a", "/b", root=True, recursive=True, cursor="c", overwrite="never"),
+        WalkCopy(
+            "/a",
+            "/b",
+            root=True,
+            recursive=True,
+            cursor="c",
+            path_below="x/y",
+            rules=CopyRules(
+                overwrite="if_different",
+                comparison="checksum",
+                verification="size",
+                algorithm="md5",
+                follow_links=True,
+                keep_times=False,
+                filters=Filters(("*.dat",), ("tmp",)),
+                protection="encrypted",
+                delete_extraneous=True,
+                dry_run=True,
+            ),
+        ),
+    ),
+    (
+        {"walk_tree": pb.WalkTreeWork(path=b"/a", root=True, recursive=True, cursor=b"c", directories_too=True)},
+        WalkTree("/a", root=True, recursive=True, cursor="c", directories_too=True),
+    ),
+    (
+        {"change_mode_of_files": pb.ChangeModeOfFilesWork(directory=b"/a", chunk=CHUNK, done=b"\x01", mode=0o640)},
+        ChangeModes("/a", ITEMS, b"\x01", 0o640),
+    ),
+    (
+        {"change_mode_of_directory": pb.ChangeModeOfDirectoryWork(path=b"/a", mode=0o750)},
+        ChangeModeOfDirectory("/a", 0o750),
+    ),
+    (
+        {"checksum_files": pb.ChecksumFilesWork(directory=b"/a", chunk=CHUNK, done=b"\x01")},
+        SumChunk("/a", ITEMS, b"\x01", "adler32"),
     ),
     (
         {"walk_remove": pb.WalkRemoveWork(path=b"/a", root=True, cursor=b"\xff")},
@@ -333,7 +392,7 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
                 make_parents=True,
             )
         },
-        CopyChunk("/a", "/b", ITEMS, b"\x01", "always", make_parents=True),
+        CopyChunk("/a", "/b", ITEMS, b"\x01", CopyRules("always"), make_parents=True),
     ),
     ({"remove_files": pb.RemoveFilesWork(directory=b"/a", chunk=CHUNK)}, RemoveChunk("/a", ITEMS, b"")),
     ({"remove_directory": pb.RemoveDirectoryWork(path=b"/a")}, RemoveOneDirectory("/a")),

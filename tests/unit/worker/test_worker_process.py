@@ -68,7 +68,7 @@ async def test_the_runner_for_benchmarks_says_that_all_is_done() -> None:
     queue = FakeQueue()
     runner = NoopRunner(queue)
     items = tuple(ChunkItem(str(number), "", 10) for number in range(9))
-    settlement = await runner.run(Attempt(lease(CopyChunk("/", "/", items, b"\x01", "never"))))
+    settlement = await runner.run(Attempt(lease(CopyChunk("/", "/", items, b"\x01"))))
     assert (settlement.outcome, settlement.done, settlement.files_done, settlement.bytes_done) == (
         Outcome.COMPLETED,
         b"\xff\x01",
