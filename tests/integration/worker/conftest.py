@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from wherry_testing.engine_conformance import EngineRig
+from wherry_testing.engine_faults import FaultLab
 from wherry_testing.sites import RealSite
 from wherry_testing.worker_sites import fresh_folder, plan_between, site_access
 from wherry_worker.engine_process import EngineCommand, EngineLimits
@@ -58,5 +59,25 @@ async def rig(
         site_a.own("alice")
         site_b.own("bob")
 
-    yield EngineRig(pool, plan, *folders, own, lambda: pool.engine(KEY, plan), tells_links=engine_name != "gfal2-only")
+    own_client = engine_name != "gfal2-only"
+    yield EngineRig(
+        pool, plan, *folders, own, lambda: pool.engine(KEY, plan), tells_links=own_client, keeps_times=own_client
+    )
     await pool.close()
+
+
+@pytest.fixture
+def fault_lab(
+    two_sites: tuple[RealSite, RealSite],
+    credentials: tuple[Path, Path],
+    folders: tuple[Path, Path],
+    engine_name: str,
+    tmp_path: Path,
+) -> FaultLab:
+    """Alice's folder at site A and Bob's at site B, for copies to which something happens."""
+    plan = plan_between(
+        site_access(two_sites[0], "alice", credentials[0], below="work"),
+        site_access(two_sites[1], "bob", credentials[1], below="work"),
+        engine_name,
+    )
+    return FaultLab(two_sites, *folders, plan, tmp_path)

@@ -52,7 +52,7 @@ class Bench:
             file.truncate(size_bytes)
         (self.source / "small").write_bytes(b"small")
         self.sites[0].own("alice")
-        return CopyChunk("/", "/", (ChunkItem("large", "", size_bytes), ChunkItem("small", "", 5)), b"", "never")
+        return CopyChunk("/", "/", (ChunkItem("large", "", size_bytes), ChunkItem("small", "", 5)), b"")
 
 
 @pytest.fixture
@@ -156,14 +156,14 @@ async def test_a_directory_is_walked_copied_and_removed(bench: Bench) -> None:
     (bench.source / "d" / "näme #1").write_bytes(b"1")
     (bench.source / "d" / "link").symlink_to("/etc")
     bench.sites[0].own("alice")
-    walk = WalkCopy("/d", "/to/here", root=True, recursive=True, cursor="", overwrite="never")
+    walk = WalkCopy("/d", "/to/here", root=True, recursive=True, cursor="")
     assert (await bench.runner.run(bench.attempt(walk))).outcome is Outcome.COMPLETED
     (found,) = bench.queue.reported
-    assert (found.directories, [failure.problem.reason for failure in found.failures]) == (
+    assert (found.directories, [why.problem.reason for why in found.skipped]) == (
         ("empty dir",),
         ["SYMLINK_SKIPPED"],
     )
-    copied = await bench.runner.run(bench.attempt(CopyChunk("/d", "/to/here", found.chunks[0], b"", "never")))
+    copied = await bench.runner.run(bench.attempt(CopyChunk("/d", "/to/here", found.chunks[0], b"")))
     assert copied.files_done == 1
     assert names_in(bench.destination / "to" / "here") == ["näme #1"]
     (bench.source / "precious").mkdir()

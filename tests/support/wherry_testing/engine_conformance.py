@@ -47,7 +47,7 @@ class EngineRig:
     """Two empty folders behind two doors, as the engine and as the machine sees them.
 
     `source` and `destination` are outside views; `own` makes files that a test has put there the doors' user's;
-    `hardened` says whether the doors keep the user out of what belongs to another.
+    `tells_links` and `keeps_times` say what the engine can do through its doors.
     """
 
     pool: EnginePool
@@ -57,6 +57,7 @@ class EngineRig:
     own: Callable[[], None]
     open: Callable[[], AbstractAsyncContextManager[EngineHandle]]
     tells_links: bool = True
+    keeps_times: bool = True
 
 
 async def run(engine: EngineHandle, task: Task, within_s: float = 60) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Starts the engine process under any interpreter: loads our two packages alone, with nothing beside them importable."""
+"""Starts the engine process under any interpreter: loads our two packages, with nothing beside them importable."""
 
 from __future__ import annotations
 

@@ -114,6 +114,14 @@ class FirstThatFits:
         """As Namespace says."""
         return self._namespace().checksum(path, algorithm)
 
+    def set_mode(self, path: str, mode: int) -> None:
+        """As Namespace says."""
+        self._namespace().set_mode(path, mode)
+
+    def set_modify_time(self, path: str, seconds: int) -> None:
+        """As Namespace says."""
+        self._namespace().set_modify_time(path, seconds)
+
     def close(self) -> None:
         """As Namespace says."""
         if self._chosen is not None:

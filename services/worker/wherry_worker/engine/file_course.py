@@ -1,8 +1,8 @@
 """The way of one file through a pipelined copy: look, checksum, bytes, checksum, rename.
 
-Nothing here waits: each step hands its question to a connection and goes on when the answer comes. What is decided is the
-same as in `stepwise.py`; the order differs in one thing: the source's checksum comes before the bytes (of large files
-meanwhile), so that a file that cannot be read is found out without a transfer that fails.
+Nothing here waits: each step hands its question to a connection and goes on when the answer comes. What is decided is
+the same as in `stepwise.py`; the order differs in one thing: the source's checksum comes before the bytes (of large
+files meanwhile), so that a file that cannot be read is found out without a transfer that fails.
 """
 
 from __future__ import annotations
@@ -20,6 +20,15 @@ from wherry_worker.engine.failures import Where
 from wherry_worker.engine.gridftp_door import door_error
 from wherry_worker.engine.messages import CopyFiles, CopyItem, CopyPhase, ItemDone, Problem, Side
 from wherry_worker.engine.namespace import DoorError
+from wherry_worker.engine.overwriting import (
+    MOST_BESIDE,
+    TIMES_OF_OTHERS,
+    Decision,
+    after_difference,
+    decide,
+    name_beside,
+    same_time,
+)
 from wherry_worker.engine.parents import Parents
 from wherry_worker.engine.verification import checksum_differs, size_differs, source_changed
 
@@ -53,6 +62,10 @@ class Crew(Protocol):
 
     def aside(self, course: Course) -> bytes:
         """Where a file that is in the way may stand for a moment."""
+        ...
+
+    def beside(self, course: Course, name: str) -> bytes:
+        """The path of another name in the directory of a file's destination."""
         ...
 
     def names(self, side: Side) -> Connection:
@@ -102,8 +115,10 @@ class Course:
         self._found: Entry | None = None
         self._existing: Entry | None = None
         self._sums: dict[Side, str] = {}
-        self._is_sent = False
+        self._is_sent = self._is_verified = False
         self._destination_is_known = False
+        self._beside_tried = 0
+        self._beside_name = ""
 
     @property
     def size_bytes(self) -> int:
@@ -120,8 +135,11 @@ class Course:
         self.over = False
         self._began_s = self._began_s or time.monotonic()
         self._found = self._existing = None
-        self._is_sent = self._destination_is_known = False
+        self._is_sent = self._is_verified = self._destination_is_known = False
         self._sums = {}
+        if self._beside_tried:
+            self._beside_tried, self._beside_name = 0, ""
+            self.final = self._crew.beside(self, self.item.destination_name.rsplit("/", 1)[-1])
         self._try("source", lambda: operations.stat(self._crew.names("source"), self.source, self._heard(self._seen)))
         if self.over:
             return
@@ -133,9 +151,9 @@ class Course:
     def send_again(self) -> None:
         """Its bytes are to be sent anew; what was asked meanwhile is asked again."""
         self.generation += 1
-        self._is_sent = False
+        self._is_sent = self._is_verified = False
         self._sums.pop("destination", None)
-        if "source" not in self._sums:
+        if "source" not in self._sums and self._crew.task.verification == "checksum":
             self._sum("source", self.source, self._verify)
 
     def sent(self) -> None:
@@ -144,7 +162,8 @@ class Course:
         self._crew.tell(self, "verifying", self.size_bytes)
         names = self._crew.names("destination")
         operations.stat(names, self.temporary, self._heard(self._arrived))
-        self._sum("destination", self.temporary, self._verify)
+        if self._crew.task.verification == "checksum":
+            self._sum("destination", self.temporary, self._verify)
 
     def fail(self, error: DoorError, where: Where) -> None:
         """Ends with an error."""
@@ -189,29 +208,90 @@ class Course:
                 self._decide()
 
     def _decide(self) -> None:
-        """Both ends have been looked at."""
-        if self._existing is not None and self._existing.size_bytes == self.size_bytes:
-            self._sum("destination", self.final, self._compare)
-            self._sum("source", self.source, self._compare)
-        elif self._existing is not None and self._crew.task.overwrite == "never":
+        """Both ends have been looked at; the bytes may have been sent before."""
+        found = self._found
+        if found is None:
+            return
+        task = self._crew.task
+        decision = decide(task.overwrite, task.comparison, found, self._existing)
+        if decision == "compare":
+            self._compare_bytes()
+        else:
+            self._follow(decision)
+
+    def _follow(self, decision: Decision) -> None:
+        if decision == "leave":
+            self._end(ItemDone(self.item.index, self.size_bytes, left_alone=True))
+        elif decision == "refuse":
             self.fail(DoorError("stat", 17, "File exists"), "destination")
+        elif decision == "beside":
+            self._look_beside()
+        elif self._is_verified:
+            self._put_in_place()
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        if self._crew.task.verification == "size" or "source" in self._sums:
+            self._crew.send(self)
         elif self.size_bytes <= _SUM_FIRST_BYTES:
             self._sum("source", self.source, lambda: self._crew.send(self))
         else:
             self._sum("source", self.source, self._verify)
             self._crew.send(self)
 
-    def _compare(self) -> None:
+    def _compare_bytes(self) -> None:
         """Both ends may have the same bytes already."""
-        if len(self._sums) < 2:
+        there: list[str] = []
+
+        def compare() -> None:
+            if not there or "source" not in self._sums:
+                return
+            if there[0] == self._sums["source"]:
+                self._adopt()
+            else:
+                self._follow(after_difference(self._crew.task.overwrite))
+
+        def heard(value: str) -> None:
+            there.append(value)
+            compare()
+
+        self._sum_of("destination", self.final, heard)
+        if "source" in self._sums:
             return
-        if self._sums["source"] == self._sums["destination"]:
-            self._end(ItemDone(self.item.index, self.size_bytes, self._sums["source"], adopted=True))
-        elif self._crew.task.overwrite == "never":
-            self.fail(DoorError("stat", 17, "File exists"), "destination")
+        self._sum("source", self.source, compare)
+
+    def _adopt(self) -> None:
+        """What is there has the same bytes; where it may be touched it gets the same time too."""
+        found, existing, task = self._found, self._existing, self._crew.task
+        done = ItemDone(
+            self.item.index, self.size_bytes, self._sums["source"], adopted=True, kept_beside=self._beside_name
+        )
+        touches = task.keep_times and task.overwrite in TIMES_OF_OTHERS
+        if touches and found is not None and existing is not None and not same_time(found, existing):
+            self._set_time(self.final, lambda: self._end(done))
         else:
-            del self._sums["destination"]
-            self._crew.send(self)
+            self._end(done)
+
+    def _look_beside(self) -> None:
+        """What is there keeps its name: another one is looked for."""
+        self._beside_tried += 1
+        if self._beside_tried > MOST_BESIDE:
+            self.fail(DoorError("stat", 17, "File exists"), "destination")
+            return
+        name = name_beside(self.item.destination_name.rsplit("/", 1)[-1], self._beside_tried)
+        self._beside_name = name
+        self.final = self._crew.beside(self, name)
+        operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_beside))
+
+    def _seen_beside(self, answer: Entry | Refused | None) -> None:
+        if isinstance(answer, Refused):
+            self.fail(door_error("stat", answer), "destination")
+        elif answer is not None and answer.kind != "file":
+            self._look_beside()
+        else:
+            self._existing = answer
+            self._decide()
 
     # --- verifying ---
 
@@ -220,19 +300,32 @@ class Course:
             self.fail(door_error("stat", answer), "destination")
         elif answer is None or answer.size_bytes != self.size_bytes:
             self._differs(size_differs(self.size_bytes, -1 if answer is None else answer.size_bytes))
+        elif self._crew.task.verification == "size":
+            self._verified()
 
     def _verify(self) -> None:
         if not self._is_sent or len(self._sums) < 2:
             return
         if self._sums["source"] != self._sums["destination"]:
             self._differs(checksum_differs(self._crew.task.algorithm, self._sums["source"], self._sums["destination"]))
-        elif self._existing is None and self._crew.task.overwrite == "never":
-            operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_again))
         else:
+            self._verified()
+
+    def _verified(self) -> None:
+        """The bytes are there, and right; what was at the destination is looked at once more."""
+        self._is_verified = True
+        found = self._found
+        if self._crew.task.keep_times and found is not None and found.modify_time_s:
+            # Answers come in the order of the questions: it is set before the rename, whose answer is waited for.
+            self._set_time(self.temporary, lambda: None)
+        if self._crew.task.overwrite == "always":
             self._put_in_place()
+        else:
+            operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_again))
 
     def _differs(self, problem: Problem) -> None:
         """Finds out whether that is because the source was written to."""
+        self.generation += 1  # whatever else was asked, the copy is none
         before = self._found
 
         def look(answer: Entry | Refused | None) -> None:
@@ -242,12 +335,15 @@ class Course:
         operations.stat(self._crew.names("source"), self.source, self._heard(look))
 
     def _seen_again(self, answer: Entry | Refused | None) -> None:
+        before, self._existing = self._existing, answer if isinstance(answer, Entry) else None
         if isinstance(answer, Refused):
             self.fail(door_error("stat", answer), "destination")
-        elif answer is not None:
-            self.fail(DoorError("stat", 17, "File exists"), "destination")
-        else:
+        elif answer is not None and answer.kind != "file":
+            self.fail(DoorError("stat", 21, "Is a directory"), "destination")
+        elif answer is None or (before is not None and _as_it_was(answer, before)):
             self._put_in_place()
+        else:
+            self._decide()
 
     def _put_in_place(self) -> None:
         if self._existing is None or self._crew.rename_replaces:
@@ -269,7 +365,8 @@ class Course:
 
     def _placed(self) -> None:
         self.left.remove(self.temporary)
-        self._end(ItemDone(self.item.index, self.size_bytes, self._sums["source"]))
+        value = self._sums.get("source", "")
+        self._end(ItemDone(self.item.index, self.size_bytes, value, kept_beside=self._beside_name))
 
     def _fail_to_place(self, error: DoorError) -> None:
         self.fail(error, "destination")
@@ -287,13 +384,25 @@ class Course:
 
     # --- small things ---
 
+    def _set_time(self, path: bytes, then: Callable[[], None]) -> None:
+        """Has a file keep its time of change; a server that cannot set it does not spoil the copy."""
+        seconds = 0 if self._found is None else self._found.modify_time_s
+        names = self._crew.names("destination")
+        operations.set_modify_time(names, path, seconds, self._heard(lambda _answer: then()))
+
     def _sum(self, side: Side, path: bytes, then: Callable[[], None]) -> None:
+        def take(value: str) -> None:
+            self._sums[side] = value
+            then()
+
+        self._sum_of(side, path, take)
+
+    def _sum_of(self, side: Side, path: bytes, then: Callable[[str], None]) -> None:
         def take(answer: str | Refused) -> None:
             if isinstance(answer, Refused):
                 self.fail(door_error("checksum", answer), side)
             else:
-                self._sums[side] = answer
-                then()
+                then(answer)
 
         names, algorithm = self._crew.names(side), self._crew.task.algorithm
         operations.checksum(names, path, algorithm, self._heard(take), patience_s=self._crew.checksum_patience_s)

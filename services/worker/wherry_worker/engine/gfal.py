@@ -9,6 +9,7 @@ characters.
 
 from __future__ import annotations
 
+import errno
 import re
 import stat as stat_bits
 from collections.abc import Callable, Iterator
@@ -128,6 +129,14 @@ class GfalNamespace:
         """Returns a checksum, lower case, with the zeros that some servers leave out."""
         value = str(_call("checksum", self._context.checksum, self._url(path), algorithm.upper())).strip().lower()
         return value.rjust(8, "0") if algorithm == "adler32" else value
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Sets permission bits."""
+        _call("chmod", self._context.chmod, self._url(path), mode)
+
+    def set_modify_time(self, path: str, seconds: int) -> None:
+        """Refuses: gfal2 has nothing for it."""
+        raise DoorError("utime", errno.EOPNOTSUPP, f"gfal2 cannot set the time of {path} to {seconds}")
 
     def close(self) -> None:
         """Does nothing: the process ends right after, and gfal2 is not to be trusted with tidying up."""

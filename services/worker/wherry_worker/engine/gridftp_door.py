@@ -22,7 +22,7 @@ from wherry_gridftp.pump import command
 
 from wherry_worker.engine.messages import Door
 from wherry_worker.engine.namespace import DoorError
-from wherry_worker.engine.paths import to_bytes
+from wherry_worker.engine.paths import to_bytes, to_text
 
 
 class GridFtpDoor:
@@ -65,6 +65,18 @@ class GridFtpDoor:
         """Returns a path as a command carries it: its bytes as they are, below the door's root path."""
         return to_bytes(self.door.root_path.rstrip("/") + "/" + path.lstrip("/"))
 
+    def target(self, target: bytes) -> str:
+        """Returns where a symbolic link leads, as paths are given here; above the root path that is `/`.
+
+        Servers tell of some links as they stand and of others where they lead to.
+        """
+        text, root = to_text(target), self.door.root_path.rstrip("/")
+        if not text.startswith("/") or not root:
+            return text
+        if root == text or root.startswith(text.rstrip("/") + "/"):
+            return "/"
+        return text.removeprefix(root) if text.startswith(root + "/") else text
+
     def _look_at(self, connection: Connection, needed: Iterable[str]) -> None:
         try:
             if self._offered is None:
@@ -87,7 +99,8 @@ def door_error(phase: str, error: GridFtpError) -> DoorError:
         case UnfitName():
             return DoorError(phase, 22, str(error))
         case TimedOut():
-            return DoorError(phase, 110, str(error), lost=True)
+            # In words of its own: "connection timed out" is also what is said of a way that is closed.
+            return DoorError(phase, 110, "no answer in time", lost=True)
         case HostNotTrusted():
             return DoorError(phase, 13, f"the server's certificate: {error}", lost=True)
         case SecurityFailed(at_server=True):

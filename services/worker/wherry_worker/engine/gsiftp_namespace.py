@@ -44,8 +44,12 @@ class ControlNamespace:
 
     def stat(self, path: str) -> Entry | None:
         """Returns what is at a path, links followed."""
-        found = self._ask("stat", lambda c, then: operations.stat(c, self._door.path(path), then))
-        return None if found is None else _entry(path.rstrip("/").rsplit("/", 1)[-1], found, follow=True)
+
+        def submit(connection: Connection, then: operations.Then[entries.Entry | None]) -> None:
+            operations.stat(connection, self._door.path(path), then)
+
+        found = self._ask("stat", submit)
+        return None if found is None else _entry(path.rstrip("/").rsplit("/", 1)[-1], found, None)
 
     def entries(self, path: str) -> Iterator[Entry]:
         """Yields a directory's entries; a name with a line break in it is an unlistable one."""
@@ -55,34 +59,45 @@ class ControlNamespace:
             if entry.itself:
                 itself = True
             else:
-                found.append(_entry(to_text(entry.name), entry, follow=False))
+                name, target = to_text(entry.name), self._door.target(entry.target or b"")
+                unfit = Entry(name, "unlistable", problem=_LINE_BREAK)
+                found.append(unfit if _leads_out(name) else _entry(name, entry, target))
         if not itself:
             self._refuse_file(path)
         yield from found
 
     def make_directory(self, path: str) -> None:
         """Makes one directory."""
-        self._ask("mkdir", lambda c, then: operations.make_directory(c, self._door.path(path), then))
+        self._do("mkdir", lambda c, then: operations.make_directory(c, self._door.path(path), then))
 
     def rename(self, path: str, new_path: str) -> None:
         """Renames."""
-        self._ask("rename", lambda c, then: operations.rename(c, self._door.path(path), self._door.path(new_path), then))
+        self._do("rename", lambda c, then: operations.rename(c, self._door.path(path), self._door.path(new_path), then))
 
     def unlink(self, path: str) -> None:
         """Removes a file or a link."""
-        self._ask("unlink", lambda c, then: operations.remove(c, self._door.path(path), then))
+        self._do("unlink", lambda c, then: operations.remove(c, self._door.path(path), then))
 
     def remove_directory(self, path: str) -> None:
         """Removes an empty directory."""
-        self._ask("rmdir", lambda c, then: operations.remove_directory(c, self._door.path(path), then))
+        self._do("rmdir", lambda c, then: operations.remove_directory(c, self._door.path(path), then))
 
     def checksum(self, path: str, algorithm: str) -> str:
         """Returns a checksum, lower case, with the zeros that some servers leave out."""
         patience_s = self._setup.checksum_timeout_s
-        return self._ask(
-            "checksum",
-            lambda c, then: operations.checksum(c, self._door.path(path), algorithm, then, patience_s=patience_s),
-        )
+
+        def submit(connection: Connection, then: operations.Then[str]) -> None:
+            operations.checksum(connection, self._door.path(path), algorithm, then, patience_s=patience_s)
+
+        return self._ask("checksum", submit)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Sets permission bits."""
+        self._do("chmod", lambda c, then: operations.set_mode(c, self._door.path(path), mode, then))
+
+    def set_modify_time(self, path: str, seconds: int) -> None:
+        """Sets the time of change."""
+        self._do("utime", lambda c, then: operations.set_modify_time(c, self._door.path(path), seconds, then))
 
     def close(self) -> None:
         """Ends the connection."""
@@ -90,8 +105,17 @@ class ControlNamespace:
             self._connection.close()
             self._connection = None
 
+    def _do(self, phase: str, submit: Callable[[Connection, operations.Then[None]], None]) -> None:
+        self._ask(phase, submit)
+
     def _ask(self, phase: str, submit: Callable[[Connection, operations.Then[T]], None]) -> T:
-        return self._try(phase, lambda connection: operations.ask(connection, lambda then: submit(connection, then)))
+        def work(connection: Connection) -> T:
+            def submit_here(then: operations.Then[T]) -> None:
+                submit(connection, then)
+
+            return operations.ask(connection, submit_here)
+
+        return self._try(phase, work)
 
     def _try(self, phase: str, work: Callable[[Connection], T]) -> T:
         warm = self._connection is not None
@@ -139,17 +163,27 @@ class ControlNamespace:
             raise DoorError("list", 20, "Not a directory")
 
 
-def _entry(name: str, found: entries.Entry, *, follow: bool) -> Entry:
+def _entry(name: str, found: entries.Entry, target: str | None) -> Entry:
+    """Returns an entry; with a target a link is told as one, without as what it leads to."""
     if "\r" in name or "\n" in name:
         return Entry(name, "unlistable", problem=_LINE_BREAK)
-    kind = "symlink" if found.target is not None and not follow else found.kind
+    kind = "symlink" if found.target is not None and target is not None else found.kind
     return Entry(
         name=name,
         kind=kind,
         size_bytes=found.size_bytes if kind == "file" else 0,
         modify_time_s=found.modify_time_s,
         mode=found.mode,
+        target=(target or "") if kind == "symlink" else "",
     )
+
+
+def _leads_out(name: str) -> bool:
+    """Tells whether a name is none of an entry: what follows a line break in a real one can look like an entry's line.
+
+    Nobody who may write to a directory may so have its removal go on in the directory above.
+    """
+    return name in ("", ".", "..") or "/" in name or "\0" in name
 
 
 _LINE_BREAK = Problem(

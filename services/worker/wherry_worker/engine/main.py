@@ -21,6 +21,7 @@ from wherry_worker.engine.framing import FramingError, pack, read_frame
 from wherry_worker.engine.messages import (
     Begin,
     ChecksumFile,
+    ChecksumFiles,
     CopyFiles,
     Extend,
     Finished,
@@ -35,6 +36,8 @@ from wherry_worker.engine.messages import (
     RemoveFiles,
     RemoveTemporaries,
     Rename,
+    SetMode,
+    SetModes,
     Setup,
     Stat,
     Task,
@@ -117,6 +120,12 @@ def _results(engine: Engine, task: Task, on_progress: OnProgress, halted: Halted
             return engine.copy_files(task, on_progress, halted)
         case Rename():
             engine.rename(task)
+        case ChecksumFiles():
+            return engine.checksum_files(task, on_progress, halted)
+        case SetModes():
+            return engine.set_modes(task, halted)
+        case SetMode():
+            engine.set_mode(task)
         case RemoveDirectory():
             engine.remove_directory(task)
         case RemoveTemporaries():

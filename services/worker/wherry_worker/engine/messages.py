@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Raised with every change that an engine of another release would misread; both sides refuse any other.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 Side = Literal["source", "destination"]
 EntryKind = Literal["file", "directory", "symlink", "other", "unlistable"]
 Party = Literal["unknown", "user", "source_site", "destination_site", "operator", "network"]
-Overwrite = Literal["never", "always"]
+Overwrite = Literal["never", "always", "if_newer", "if_different", "keep_both"]
+Comparison = Literal["size_and_time", "checksum"]
+Verification = Literal["checksum", "size"]
 CopyPhase = Literal["copying", "verifying", "namespace"]
 #: How bytes go from door to door: as they are, between servers that know each other, or encrypted besides.
 Protection = Literal["clear", "authenticated", "encrypted"]
@@ -77,14 +79,18 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class ListDirectory:
-    """List `path` at the source and, where given, `beside` at the destination, paired by name in byte order.
+    """List `path` at `side` and, where given, `beside` at the destination, paired by name in byte order.
 
-    Entries up to and including `after` (byte order) are left out.
+    Entries up to and including `after` (byte order) are left out; so are those that only the destination has, unless
+    `extraneous` asks for them. With `follow_links` a link is told as what it leads to, with its target.
     """
 
     path: str
     beside: str | None = None
     after: str | None = None
+    extraneous: bool = False
+    follow_links: bool = False
+    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +121,28 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Unlink:
-    """Remove a file or a link at the source's door; a real directory is left alone and is no failure."""
+    """Remove a file or a link; a real directory is left alone and is no failure."""
 
     path: str
+    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveFiles:
-    """Remove files of one directory at the source's door; one that is gone counts as removed."""
+    """Remove files of one directory; one that is gone counts as removed."""
 
     directory: str
     names: tuple[str, ...]
     first_index: int = 0
+    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveDirectory:
-    """Remove an empty directory at the source's door; one that is gone counts as removed."""
+    """Remove an empty directory; one that is gone counts as removed."""
 
     path: str
+    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,32 @@ class ChecksumFile:
     side: Side
     path: str
     algorithm: str = "adler32"
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumFiles:
+    """Have the checksums of files of one directory computed by the source's door."""
+
+    directory: str
+    names: tuple[str, ...]
+    algorithm: str = "adler32"
+
+
+@dataclass(frozen=True, slots=True)
+class SetMode:
+    """Set the permission bits of one path at the source's door."""
+
+    path: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetModes:
+    """Set the permission bits of files of one directory at the source's door; one that is gone is a failure."""
+
+    directory: str
+    names: tuple[str, ...]
+    mode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +199,9 @@ class CopyFiles:
 
     `remove_stale` has temporary names of the same tag and older fences removed before. With `make_parents` the
     directories of the destination files are made where they are missing, each once. Temporaries stand beside the files
-    that they become. `protection` None leaves it to the engine: small files are encrypted where both doors offer it.
+    that they become. `comparison` is for `if_different`. `verification` by size alone trusts the servers with the
+    bytes. `keep_times` has files keep their times of change, where the destination can set them. `protection` None
+    leaves it to the engine: small files are encrypted where both doors offer it.
     """
 
     tag: str
@@ -177,6 +214,9 @@ class CopyFiles:
     remove_stale: bool = False
     make_parents: bool = False
     protection: Protection | None = None
+    comparison: Comparison = "size_and_time"
+    verification: Verification = "checksum"
+    keep_times: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +257,9 @@ Task = (
     | RemoveFiles
     | RemoveDirectory
     | ChecksumFile
+    | ChecksumFiles
+    | SetMode
+    | SetModes
     | CopyFiles
     | RemoveTemporaries
 )
@@ -234,7 +277,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is at a path. `size_bytes` is a file's; `mode` holds permission bits, 0 where the door does not tell."""
+    """What is at a path.
+
+    `size_bytes` is a file's; `mode` holds permission bits, 0 where the door does not tell; `target` is what a symbolic
+    link says, as far as the door tells.
+    """
 
     name: str
     kind: EntryKind
@@ -242,6 +289,7 @@ class Entry:
     modify_time_s: int = 0
     mode: int = 0
     problem: Problem | None = None
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +302,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class EntryBatch:
-    """Part of a listing, in byte order of the names; further batches follow until Finished."""
+    """Part of a listing, in byte order of the names; further batches follow until Finished.
+
+    `extraneous` are entries that only the destination has, where they were asked for, in the same order: their names
+    come before those of the next batch.
+    """
 
     pairs: tuple[Pair, ...]
+    extraneous: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +345,8 @@ class ChecksumResult:
 class ItemDone:
     """One item of a chunk has come to its end; `problem` is None where it is done.
 
-    `adopted`: it was there already with the same bytes. `checksum` is equal at both ends.
+    `adopted`: it was there already with the same bytes. `left_alone`: what is there was left as it is, as the policy
+    says. `kept_beside`: the name that it was given beside a file that kept its own. `checksum` is equal at both ends.
     """
 
     index: int
@@ -301,6 +355,8 @@ class ItemDone:
     duration_s: float = 0.0
     adopted: bool = False
     problem: Problem | None = None
+    left_alone: bool = False
+    kept_beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,14 @@ class Namespace(Protocol):
         """Returns a file's checksum, computed by the server."""
         ...
 
+    def set_mode(self, path: str, mode: int) -> None:
+        """Sets permission bits."""
+        ...
+
+    def set_modify_time(self, path: str, seconds: int) -> None:
+        """Sets the time of change, in seconds since the epoch; errno 95 where the door cannot."""
+        ...
+
     def close(self) -> None:
         """Ends the connection."""
         ...

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wherry_gridftp import operations
 from wherry_gridftp.connection import Connection
 from wherry_gridftp.entries import Entry
-from wherry_gridftp.errors import Refused
+from wherry_gridftp.errors import Refused, UnfitName
 
 from wherry_worker.engine.gridftp_door import GridFtpDoor, door_error
 from wherry_worker.engine.namespace import DoorError
@@ -43,12 +43,12 @@ class Parents:
             if answer is None:
                 self._settle(directory, None)
             elif answer.reply.errno == _NOT_FOUND and not above_made and parent(directory) != directory:
-                self.ensure(parent(directory), lambda error: above(answer, error))
+                self.ensure(parent(directory), above)
             else:
                 # Servers differ in what they say for a directory that is there and may not be written: look.
                 operations.stat(self._connection, path, lambda found: looked(answer, found))
 
-        def above(answer: Refused, error: DoorError | None) -> None:
+        def above(error: DoorError | None) -> None:
             if error is None:
                 self._make(directory, above_made=True)
             else:
@@ -61,7 +61,10 @@ class Parents:
             else:
                 self._settle(directory, door_error("mkdir", answer))
 
-        operations.make_directory(self._connection, path, made)
+        try:
+            operations.make_directory(self._connection, path, made)
+        except UnfitName as error:
+            self._settle(directory, door_error("mkdir", error))
 
     def _settle(self, directory: str, error: DoorError | None) -> None:
         self._known[directory] = error

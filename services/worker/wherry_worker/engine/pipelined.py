@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from wherry_gridftp.errors import NotOffered
 
@@ -12,17 +12,22 @@ from wherry_worker.engine.messages import (
     Changed,
     ChannelUsed,
     ChecksumFile,
+    ChecksumFiles,
     ChecksumResult,
     CopyFiles,
     EntryBatch,
     ItemDone,
     ListDirectory,
     MakeDirectory,
+    Progress,
     RemoveDirectory,
     RemoveFiles,
     RemoveTemporaries,
     Rename,
+    SetMode,
+    SetModes,
     Setup,
+    Side,
     Stat,
     StatResult,
     Unlink,
@@ -31,7 +36,7 @@ from wherry_worker.engine.messages import (
 from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.pipelined_copy import PipelinedCopy
-from wherry_worker.engine.pipelined_removal import remove_files
+from wherry_worker.engine.pipelined_files import Chore, PipelinedFiles, removing, setting_mode, summing
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.stepwise import StepwiseEngine
 
@@ -103,15 +108,53 @@ class PipelinedEngine:
 
     def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
         """Removes all files at once."""
-        door = GridFtpDoor(self._setup.source, self._setup.namespace_timeout_s)
+        run = self._for_each(task.side, removing(), task.directory, task.names, halted, task.first_index)
+        yield from self._or_else(task.side, run, lambda: self._names.remove_files(task, halted))
+
+    def set_mode(self, task: SetMode) -> None:
+        """As the port says."""
+        self._names.set_mode(task)
+
+    def set_modes(self, task: SetModes, halted: Halted) -> Iterator[ItemDone]:
+        """Sets the modes of all files at once."""
+        run = self._for_each("source", setting_mode(task.mode), task.directory, task.names, halted)
+        yield from self._or_else("source", run, lambda: self._names.set_modes(task, halted))
+
+    def checksum_files(self, task: ChecksumFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+        """Asks for all checksums at once."""
+        chore = summing(task.algorithm, float(self._setup.checksum_timeout_s))
+        on_progress(Progress(0, "verifying", 0))
+        run = self._for_each("source", chore, task.directory, task.names, halted)
+        yield from self._or_else("source", run, lambda: self._names.checksum_files(task, on_progress, halted))
+
+    def _for_each(
+        self, side: Side, chore: Chore, directory: str, names: Sequence[str], halted: Halted, first_index: int = 0
+    ) -> Iterator[ItemDone]:
+        at = self._setup.destination if side == "destination" else self._setup.source
+        if at is None:
+            raise LookupError("work at a destination for an engine with one door")
+        door = GridFtpDoor(at, self._setup.namespace_timeout_s)
+        files = PipelinedFiles(
+            door,
+            chore,
+            directory,
+            names,
+            lambda error: self._names.explain(error, side),
+            halted,
+            first_index=first_index,
+        )
+        return files.results(lambda: door.connect(("MLST",)))
+
+    def _or_else(
+        self, side: Side, run: Iterator[ItemDone], other: Callable[[], Iterator[ItemDone]]
+    ) -> Iterator[ItemDone]:
+        """Has the other engine do it where the server lacks something: before anything is done."""
         try:
-            yield from remove_files(
-                door, task, lambda error: self._names.explain(error, "source"), halted, lambda: door.connect(("MLST",))
-            )
+            yield from run
         except NotOffered:
-            yield from self._names.remove_files(task, halted)
+            yield from other()
         except DoorError as error:
-            raise TaskFailed(self._names.explain(error, "source")) from error
+            raise TaskFailed(self._names.explain(error, side)) from error
 
     def remove_directory(self, task: RemoveDirectory) -> None:
         """As the port says."""

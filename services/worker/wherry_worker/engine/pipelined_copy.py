@@ -1,8 +1,8 @@
 """Copies a chunk of files with everything under way at once: looks, checksums, bytes, renames.
 
-Four connections: a pair that has the bytes sent, and one to each door beside it for names and checksums. Each file goes
-its own way (`file_course.py`); here is decided how many are on their way, and what becomes of them when a connection, or
-the belief in one, is lost.
+Four connections: a pair that has the bytes sent, and one to each door beside it for names and checksums. Each file
+goes its own way (`file_course.py`); here is decided how many are on their way, and what becomes of them when a
+connection, or the belief in one, is lost.
 
 A file whose bytes cannot be sent costs the pair of connections, since the servers may then have taken one file's bytes
 for another's: what was not confirmed before goes again under another temporary name, and the old ones are removed.
@@ -19,7 +19,7 @@ from dataclasses import replace
 from wherry_gridftp import operations
 from wherry_gridftp.connection import Connection
 from wherry_gridftp.data_channel import DataChannel, set_up
-from wherry_gridftp.errors import ConnectionLost, GridFtpError, Refused
+from wherry_gridftp.errors import ConnectionLost, GridFtpError, Refused, TimedOut
 from wherry_gridftp.markers import Markers
 from wherry_gridftp.pump import Broken, pump
 from wherry_gridftp.third_party import ANSWER_OF_THE_OTHER_S, Failure, ThirdParty
@@ -65,6 +65,8 @@ _GENERATIONS = 1_000_000
 """Temporary names of a second try are numbered from here on, of a third from twice that: no name is used twice."""
 _NAMES = "names"
 _CLEAN_UP_S = 10.0
+_FOR_EVER_S = float("inf")
+_THOSE_BEFORE_S = 30.0
 _SECOND_LOOK_S = 0.3
 """A server that was stopped may make the file that it was about to write just after that was removed."""
 
@@ -106,7 +108,11 @@ class PipelinedCopy:
         self._to_send: deque[Course] = deque()
         self._ended: deque[ItemDone] = deque()
         self._suspect: list[bytes] = []
+        self._astray: list[Course] = []
+        """Those that have come to their end while their bytes were still on their way."""
+        self._away: set[Side] = set()
         self._losses = 0
+        self._news_s = 0.0
         self._told_s = float("-inf")
         self._fatal: Problem | None = None
         self._names: dict[Side, Connection] = {}
@@ -155,7 +161,7 @@ class PipelinedCopy:
 
     def aside(self, course: Course) -> bytes:
         """As Crew says."""
-        return self._beside(course, aside_name(self.task.tag, self.task.fence, course.item.index))
+        return self.beside(course, aside_name(self.task.tag, self.task.fence, course.item.index))
 
     def send(self, course: Course) -> None:
         """As Crew says."""
@@ -176,9 +182,10 @@ class PipelinedCopy:
             self._fatal = self._fatal or done.problem
         else:
             self._ended.append(replace(done, duration_s=course.duration_s))
-        if "destination" in self._names:
-            for path in course.left:
-                operations.remove(self._names["destination"], path, _nobody_waits)
+        if course.left and self._pair is not None and course.item.index in self._pair.unconfirmed():
+            self._astray.append(course)
+            return
+        self._remove_left(course)
         if len(course.left) > 1 or course.generation:
             self._suspect += course.left
 
@@ -189,7 +196,8 @@ class PipelinedCopy:
         source = self._doors["source"].path(join(self.task.source_directory, item.source_name))
         return Course(self, item, source, self._doors["destination"].path(final), parent(final))
 
-    def _beside(self, course: Course, name: str) -> bytes:
+    def beside(self, course: Course, name: str) -> bytes:
+        """As Crew says."""
         return self._doors["destination"].path(join(course.directory, name))
 
     def _admit(self) -> None:
@@ -197,9 +205,12 @@ class PipelinedCopy:
         if self._halted():
             self._todo.clear()
             sending = set(self._pair.unconfirmed()) if self._pair is not None else set()
-            for course in [one for one in self._open.values() if one.item.index not in sending and not one.left]:
-                course.over = True
-                self._drop(course)
+            waiting = {course.item.index for course in self._to_send}
+            for index, course in list(self._open.items()):
+                if index in waiting or (index not in sending and not course.left):
+                    course.over = True
+                    self._suspect += course.left
+                    self._drop(course)
             self._to_send.clear()
         while self._todo and len(self._open) < _FILES_UNDER_WAY:
             size_bytes = self._todo[0].size_bytes
@@ -224,9 +235,11 @@ class PipelinedCopy:
             if course.over:
                 continue
             number = course.item.index + course.generation * _GENERATIONS
-            course.temporary = self._beside(course, temporary_name(self.task.tag, self.task.fence, number))
+            course.temporary = self.beside(course, temporary_name(self.task.tag, self.task.fence, number))
             course.left.append(course.temporary)
             self.tell(course, "copying", 0)
+            if not pair.load:
+                self._news_s = time.monotonic()
             pair.submit(course.item.index, course.source, course.temporary)
 
     def _choose_protection(self) -> None:
@@ -259,16 +272,17 @@ class PipelinedCopy:
                 except GridFtpError as error:
                     raise _Stopped(door_error("copy", error), "transfer") from error
                 stack.pop_all()
-        self._pair = ThirdParty(
-            connections[0], connections[1], self._sent, self._moved, patience_s=self._patience_s
-        )
+        self._pair = ThirdParty(connections[0], connections[1], self._sent, self._moved, patience_s=_FOR_EVER_S)
 
     def _moved(self, index: int, markers: Markers) -> None:
+        self._news_s = time.monotonic()
         if (course := self._open.get(index)) is not None:
             self.tell(course, "copying", markers.bytes)
 
     def _sent(self, index: int) -> None:
-        self._open[index].sent()
+        self._news_s = time.monotonic()
+        if (course := self._open.get(index)) is not None:
+            course.sent()
 
     # --- going on, over losses ---
 
@@ -276,6 +290,7 @@ class PipelinedCopy:
         try:
             return self._doors[side].connect(NEEDED)
         except DoorError as error:
+            self._away.add(side)
             raise _Stopped(error, side) from error
 
     def _open_names(self) -> None:
@@ -302,20 +317,31 @@ class PipelinedCopy:
 
         def news() -> bool:
             wanted = self._to_send and pair is None
-            return bool(self._ended or wanted or not self._open or self._fatal or (pair is not None and pair.failed))
+            broken = self._astray or (pair is not None and pair.failed)
+            return bool(self._ended or wanted or not self._open or self._fatal or broken)
 
         try:
             pump(every, news, within_s=1.0)
             if pair is not None and pair.failed:
+                # Files before the refused one are on their way to a disk that may be slow.
+                pump(every, lambda: pair.failure() is not None, within_s=min(self._patience_s, _THOSE_BEFORE_S))
                 pump(every, pair.both_have_spoken, within_s=ANSWER_OF_THE_OTHER_S)
         except Broken as broken:
-            if broken.connection in self._names.values():
-                self._names_lost(broken.cause)
+            side = next((one for one in _SIDES if self._names.get(one) is broken.connection), None)
+            if side is not None:
+                self._names_lost(side, broken.cause)
             elif pair is not None:
                 self._pair_lost(pair, broken.cause)
             return
-        if pair is not None and pair.failed:
+        if pair is None:
+            return
+        if pair.failed:
             self._pair_failed(pair, pair.failure())
+        elif self._astray:
+            self._give_up_pair(pair)
+        elif pair.load and time.monotonic() - self._news_s > self._patience_s:
+            # Of the source nothing is heard while it sends: only bytes that arrive are a sign of life.
+            self._pair_lost(pair, TimedOut(f"nothing arrived for {self._patience_s:.0f} s"))
 
     def _pair_failed(self, pair: ThirdParty[int], failure: Failure[int] | None) -> None:
         """Charges a refusal to its file, and has the others sent over another pair."""
@@ -323,14 +349,17 @@ class PipelinedCopy:
             text = "the data channel broke" if failure is None else failure.reply.text
             self._pair_lost(pair, ConnectionLost(text))
             return
-        refused = self._open[failure.key]
+        refused = self._open.get(failure.key)
         self._give_up_pair(pair, but=refused)
+        if refused is None:  # it has come to its end already, by what was asked beside
+            return
+        self._suspect += refused.left  # its server may only now come to make the file
         refused.fail(door_error("copy", Refused(failure.reply)), failure.side)
 
     def _pair_lost(self, pair: ThirdParty[int], cause: ConnectionLost) -> None:
         """A lost connection is charged to no file."""
         self._give_up_pair(pair)
-        self._count_loss(door_error("copy", cause))
+        self._count_loss(door_error("copy", cause), "transfer")
 
     def _give_up_pair(self, pair: ThirdParty[int], but: Course | None = None) -> None:
         pair.close()
@@ -340,25 +369,31 @@ class PipelinedCopy:
             if course is not but:
                 course.send_again()
         self._to_send.extendleft(course for course in reversed(again) if course is not but)
+        for course in self._astray:
+            self._suspect += course.left
+            self._remove_left(course)
+        self._astray.clear()
 
-    def _names_lost(self, cause: ConnectionLost) -> None:
+    def _names_lost(self, side: Side, cause: ConnectionLost) -> None:
         """A connection for names is lost: what is not in place begins again from its first step."""
-        self._count_loss(door_error("stat", cause))
+        self._count_loss(door_error("stat", cause), side)
         self._close()
         again = sorted(self._open.values(), key=lambda course: course.item.index)
         self._open.clear()
         self._open_bytes = 0
         self._to_send.clear()
-        for course in again:
+        for course in (*again, *self._astray):
             course.generation += 1
+            self._suspect += course.left
+        self._astray.clear()
         self._todo.extendleft(reversed(again))
         if self._fatal is None:
             self._open_names()
 
-    def _count_loss(self, error: DoorError) -> None:
+    def _count_loss(self, error: DoorError, where: Where) -> None:
         self._losses += 1
         if self._losses >= _MOST_LOSSES:
-            self._fatal = self.explain(error, "transfer")
+            self._fatal = self.explain(error, where)
 
     # --- ending ---
 
@@ -386,14 +421,22 @@ class PipelinedCopy:
         if self._pair is not None:
             self._pair.close()
             self._pair = None
-        self._suspect += [path for course in self._open.values() for path in course.left]
-        with contextlib.suppress(Broken, GridFtpError):
+        self._suspect += [path for course in (*self._open.values(), *self._astray) for path in course.left]
+        with contextlib.suppress(Broken, GridFtpError, _Stopped):
+            if self._suspect and "destination" not in self._names and "destination" not in self._away:
+                # The source is lost, and with it the belief in both; the destination may be well.
+                self._names["destination"] = self._connected("destination")
             if (names := self._names.get("destination")) is not None:
                 self._remove(names)
                 if self._suspect:
                     pump([names], lambda: False, within_s=_SECOND_LOOK_S)
                     self._remove(names)
         self._close()
+
+    def _remove_left(self, course: Course) -> None:
+        if "destination" in self._names:
+            for path in course.left:
+                operations.remove(self._names["destination"], path, _nobody_waits)
 
     def _remove(self, names: Connection) -> None:
         for path in self._suspect:

@@ -14,6 +14,7 @@ from wherry_worker.engine.messages import (
     Changed,
     ChannelUsed,
     ChecksumFile,
+    ChecksumFiles,
     ChecksumResult,
     CopyFiles,
     EntryBatch,
@@ -26,6 +27,8 @@ from wherry_worker.engine.messages import (
     RemoveFiles,
     RemoveTemporaries,
     Rename,
+    SetMode,
+    SetModes,
     Setup,
     Stat,
     StatResult,
@@ -79,6 +82,18 @@ class Engine(Protocol):
 
     def checksum(self, task: ChecksumFile) -> ChecksumResult:
         """Has a door compute a file's checksum."""
+        ...
+
+    def checksum_files(self, task: ChecksumFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+        """Has checksums computed, yielding each as it is known or has failed; ends early once it is halted."""
+        ...
+
+    def set_mode(self, task: SetMode) -> None:
+        """Sets the permission bits of one path."""
+        ...
+
+    def set_modes(self, task: SetModes, halted: Halted) -> Iterator[ItemDone]:
+        """Sets permission bits of files, yielding each as it is done or has failed; ends early once it is halted."""
         ...
 
     def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:

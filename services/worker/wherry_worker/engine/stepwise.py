@@ -6,6 +6,7 @@ ends, rename over. Nothing is believed for a return code; a failure at any step 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from wherry_worker.engine.messages import (
     Changed,
     ChannelUsed,
     ChecksumFile,
+    ChecksumFiles,
     ChecksumResult,
     CopyFiles,
     CopyItem,
@@ -31,6 +33,8 @@ from wherry_worker.engine.messages import (
     RemoveFiles,
     RemoveTemporaries,
     Rename,
+    SetMode,
+    SetModes,
     Setup,
     Side,
     Stat,
@@ -39,15 +43,16 @@ from wherry_worker.engine.messages import (
     UnlinkResult,
 )
 from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
+from wherry_worker.engine.overwriting import MOST_BESIDE, TIMES_OF_OTHERS, after_difference, decide, name_beside
 from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
 from wherry_worker.engine.temporary import aside_name, is_stale, temporary_name
-from wherry_worker.engine.verification import checksum_differs, not_protected, size_differs
+from wherry_worker.engine.verification import checksum_differs, leads_nowhere, not_protected, size_differs
 
 BATCH_ENTRIES = 1000
 #: Between two looks for temporaries after a kill: a server may create the file just after the first look.
 SECOND_LOOK_S = 0.3
-_NOT_LISTED = ("_NOT_FOUND", "_NOT_A_DIRECTORY", "_PERMISSION_DENIED")
+_NOT_LISTED = ("_NOT_FOUND", "_NOT_A_DIRECTORY", "_PERMISSION_DENIED", "_NAME_NOT_CARRIED", "_NAME_TOO_LONG")
 
 
 class StepwiseEngine:
@@ -96,22 +101,22 @@ class StepwiseEngine:
     def unlink(self, task: Unlink) -> UnlinkResult:
         """Removes a file or a link; servers refuse a real directory, which is what tells it from a link."""
         try:
-            self._namespaces["source"].unlink(task.path)
+            self._namespaces[task.side].unlink(task.path)
         except DoorError as error:
             if error.errno == 21:
                 return UnlinkResult("directory")
             if error.errno == 2:
                 return UnlinkResult("absent")
-            raise TaskFailed(self.explain(error, "source")) from error
+            raise TaskFailed(self.explain(error, task.side)) from error
         return UnlinkResult("removed")
 
     def remove_directory(self, task: RemoveDirectory) -> None:
         """Removes an empty directory; one that is gone counts as removed."""
         try:
-            self._namespaces["source"].remove_directory(task.path)
+            self._namespaces[task.side].remove_directory(task.path)
         except DoorError as error:
             if error.errno != 2:
-                raise TaskFailed(self.explain(error, "source")) from error
+                raise TaskFailed(self.explain(error, task.side)) from error
 
     def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
         """Removes files; what would fail for all of them ends the task."""
@@ -121,10 +126,10 @@ class StepwiseEngine:
             started = time.monotonic()
             problem = None
             try:
-                self._namespaces["source"].unlink(join(task.directory, name))
+                self._namespaces[task.side].unlink(join(task.directory, name))
             except DoorError as error:
                 if error.errno != 2:
-                    problem = self.explain(error, "source")
+                    problem = self.explain(error, task.side)
             if problem is not None and problem.stops:
                 raise TaskFailed(problem)
             yield ItemDone(index, duration_s=time.monotonic() - started, problem=problem)
@@ -137,28 +142,97 @@ class StepwiseEngine:
             raise TaskFailed(self.explain(error, task.side)) from error
         return ChecksumResult(task.algorithm, value)
 
+    def checksum_files(self, task: ChecksumFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
+        """Has the source's door compute checksums; what would fail for all of them ends the task."""
+        namespace = self._namespaces["source"]
+        for index, name in enumerate(task.names):
+            if halted():
+                return
+            started = time.monotonic()
+            on_progress(Progress(index, "verifying", 0))
+            path, problem, value, size_bytes = join(task.directory, name), None, "", 0
+            try:
+                found = namespace.stat(path)
+                if found is None:
+                    raise DoorError("stat", 2, "No such file or directory")
+                if found.kind != "file":
+                    raise DoorError("stat", 21, "Is a directory")
+                size_bytes, value = found.size_bytes, namespace.checksum(path, task.algorithm)
+            except DoorError as error:
+                problem = self.explain(error, "source")
+            if problem is not None and problem.stops:
+                raise TaskFailed(problem)
+            yield ItemDone(index, size_bytes, value, time.monotonic() - started, problem=problem)
+
+    def set_mode(self, task: SetMode) -> None:
+        """Sets permission bits."""
+        try:
+            self._namespaces["source"].set_mode(task.path, task.mode)
+        except DoorError as error:
+            raise TaskFailed(self.explain(error, "source")) from error
+
+    def set_modes(self, task: SetModes, halted: Halted) -> Iterator[ItemDone]:
+        """Sets permission bits of files; what would fail for all of them ends the task."""
+        for index, name in enumerate(task.names):
+            if halted():
+                return
+            started = time.monotonic()
+            problem = None
+            try:
+                self._namespaces["source"].set_mode(join(task.directory, name), task.mode)
+            except DoorError as error:
+                problem = self.explain(error, "source")
+            if problem is not None and problem.stops:
+                raise TaskFailed(problem)
+            yield ItemDone(index, duration_s=time.monotonic() - started, problem=problem)
+
     # --- listing ---
 
     def list_directory(self, task: ListDirectory) -> Iterator[EntryBatch]:
         """Lists one directory, or two side by side.
 
         Servers list in no order, so that the source's entries are held until they are sorted. Of the destination's only
-        those are held whose name the source has too.
+        those are held whose name the source has too, unless the others are asked for as well.
         """
         after = None if task.after is None else byte_order(task.after)
         entries = [
-            entry for entry in self._listed(task.path, "source") if after is None or byte_order(entry.name) > after
+            entry for entry in self._listed(task.path, task.side) if after is None or byte_order(entry.name) > after
         ]
+        if task.follow_links:
+            entries = [self._followed(task.path, entry) for entry in entries]
         entries.sort(key=lambda entry: byte_order(entry.name))
         beside: dict[str, Entry | None] = {}
+        extraneous: list[Entry] = []
         if task.beside is not None:
             beside = dict.fromkeys(entry.name for entry in entries)
             for there in self._listed(task.beside, "destination"):
                 if there.name in beside:
                     beside[there.name] = there
+                elif task.extraneous and (after is None or byte_order(there.name) > after):
+                    extraneous.append(there)
+        extraneous.sort(key=lambda entry: byte_order(entry.name), reverse=True)  # the next one is the last
         for start in range(0, len(entries), BATCH_ENTRIES):
             part = entries[start : start + BATCH_ENTRIES]
-            yield EntryBatch(tuple(Pair(entry, beside.get(entry.name)) for entry in part))
+            yield EntryBatch(
+                tuple(Pair(entry, beside.get(entry.name)) for entry in part),
+                tuple(_up_to(extraneous, byte_order(part[-1].name))),
+            )
+        while extraneous:
+            yield EntryBatch((), tuple(extraneous.pop() for _ in range(min(len(extraneous), BATCH_ENTRIES))))
+
+    def _followed(self, directory: str, entry: Entry) -> Entry:
+        """Returns what a link leads to, under its own name."""
+        if entry.kind != "symlink":
+            return entry
+        try:
+            found = self._namespaces["source"].stat(join(directory, entry.name))
+        except DoorError as error:
+            if error.lost:
+                raise TaskFailed(self.explain(error, "source")) from error
+            return replace(entry, kind="unlistable", problem=self.explain(error, "source"))
+        if found is None:
+            return replace(entry, kind="unlistable", problem=leads_nowhere())
+        return replace(found, name=entry.name, target=entry.target)
 
     def _listed(self, path: str, side: Side) -> Iterator[Entry]:
         try:
@@ -246,11 +320,9 @@ class StepwiseEngine:
             if existing is not None:
                 if existing.kind != "file":
                     raise DoorError("stat", 21, "Is a directory")
-                same = self._same_bytes(task, source_path, found, final_path, existing)
-                if same is not None:
-                    return ItemDone(item.index, found.size_bytes, same, adopted=True)
-                if task.overwrite == "never":
-                    raise DoorError("stat", 17, "File exists")
+                final_path, existing, ended = self._placed_among(task, item, source_path, found, final_path, existing)
+                if ended is not None:
+                    return ended
             side, created = "transfer", True
             on_progress(Progress(item.index, "copying", 0))
             self._bytes.copy(
@@ -265,15 +337,26 @@ class StepwiseEngine:
             size = -1 if written is None else written.size_bytes
             if size != found.size_bytes:
                 return ItemDone(item.index, problem=self._discard(temporary, size_differs(found.size_bytes, size)))
-            at_destination = destination.checksum(temporary, task.algorithm)
-            side = "source"
-            at_source = source.checksum(source_path, task.algorithm)
-            if at_source != at_destination:
-                problem = checksum_differs(task.algorithm, at_source, at_destination)
-                return ItemDone(item.index, problem=self._discard(temporary, problem))
-            side = "destination"
-            if task.overwrite == "never" and existing is None and destination.stat(final_path) is not None:
-                raise DoorError("stat", 17, "File exists")
+            value = ""
+            if task.verification == "checksum":
+                value = destination.checksum(temporary, task.algorithm)
+                side = "source"
+                at_source = source.checksum(source_path, task.algorithm)
+                if at_source != value:
+                    problem = checksum_differs(task.algorithm, at_source, value)
+                    return ItemDone(item.index, problem=self._discard(temporary, problem))
+                side = "destination"
+            if task.keep_times:
+                self._keep_time(temporary, found)
+            if task.overwrite != "always":
+                now = destination.stat(final_path)
+                if now is not None and now.kind != "file":
+                    raise DoorError("stat", 21, "Is a directory")
+                if not _as_it_was(now, existing):
+                    final_path, existing, ended = self._placed_among(task, item, source_path, found, final_path, now)
+                    if ended is not None:
+                        self._unlink_if_there(destination, temporary)
+                        return ended
             self._put_in_place(task, item, temporary, final_path, existing is not None)
         except DoorError as error:
             where = side if side != "transfer" else self._where(error, source_path, temporary)
@@ -281,7 +364,46 @@ class StepwiseEngine:
             if created:
                 problem = self._discard(temporary, problem)
             return ItemDone(item.index, problem=problem)
-        return ItemDone(item.index, found.size_bytes, at_destination)
+        beside = "" if final_path == _final_path(task, item) else final_path.rsplit("/", 1)[-1]
+        return ItemDone(item.index, found.size_bytes, value, kept_beside=beside)
+
+    def _placed_among(
+        self, task: CopyFiles, item: CopyItem, source_path: str, found: Entry, final_path: str, existing: Entry | None
+    ) -> tuple[str, Entry | None, ItemDone | None]:
+        """Returns what is at the destination's path, which may be another than asked for, or that all is done.
+
+        Raises DoorError where something is there that shall stay.
+        """
+        wanted = final_path
+        for number in range(1, MOST_BESIDE + 1):
+            decision = decide(task.overwrite, task.comparison, found, existing)
+            if decision == "leave":
+                return final_path, existing, ItemDone(item.index, found.size_bytes, left_alone=True)
+            if decision == "compare" and existing is not None:
+                same = self._same_bytes(task, source_path, found, final_path, existing)
+                if same is not None:
+                    if task.keep_times and task.overwrite in TIMES_OF_OTHERS:
+                        self._keep_time(final_path, found)
+                    beside = "" if final_path == wanted else final_path.rsplit("/", 1)[-1]
+                    done = ItemDone(item.index, found.size_bytes, same, adopted=True, kept_beside=beside)
+                    return final_path, existing, done
+                decision = after_difference(task.overwrite)
+            if decision == "copy":
+                return final_path, existing, None
+            if decision == "refuse":
+                break
+            name = wanted.rsplit("/", 1)[-1]
+            final_path = join(parent(wanted), name_beside(name, number))
+            existing = self._namespaces["destination"].stat(final_path)
+            if existing is not None and existing.kind != "file":
+                existing = replace(existing, kind="file", size_bytes=-1)  # a directory keeps its name like another file
+        raise DoorError("stat", 17, "File exists")
+
+    def _keep_time(self, path: str, found: Entry) -> None:
+        """Sets the time of change, where it is told and the door can."""
+        if found.modify_time_s:
+            with contextlib.suppress(DoorError):
+                self._namespaces["destination"].set_modify_time(path, found.modify_time_s)
 
     def _same_bytes(
         self, task: CopyFiles, source_path: str, found: Entry, final_path: str, existing: Entry
@@ -379,6 +501,18 @@ class StepwiseEngine:
         """Closes the doors' connections."""
         for namespace in self._namespaces.values():
             namespace.close()
+
+
+def _as_it_was(now: Entry | None, before: Entry | None) -> bool:
+    if now is None or before is None:
+        return now is before
+    return (now.kind, now.size_bytes, now.modify_time_s) == (before.kind, before.size_bytes, before.modify_time_s)
+
+
+def _up_to(entries: list[Entry], last: bytes) -> Iterator[Entry]:
+    """Takes from a list in falling order those up to a name."""
+    while entries and byte_order(entries[-1].name) <= last:
+        yield entries.pop()
 
 
 def _final_path(task: CopyFiles, item: CopyItem) -> str:

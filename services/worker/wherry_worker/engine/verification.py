@@ -38,6 +38,11 @@ def source_changed() -> Problem:
     )
 
 
+def leads_nowhere() -> Problem:
+    """A symbolic link was to be followed."""
+    return Problem("SYMLINK_LEADS_NOWHERE", "What this symbolic link leads to is not there.", "user")
+
+
 def not_protected() -> Problem:
     """The bytes shall go protected, and one of the doors cannot do that."""
     return Problem(
