@@ -159,6 +159,7 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
             comparison=chunk.rules.comparison,
             verification=chunk.rules.verification,
             keep_times=chunk.rules.keep_times,
+            engines_before=deaths,
         )
         try:
             async with open_engine() as engine, aclosing(attempt.run(engine, task)) as messages:

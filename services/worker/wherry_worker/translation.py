@@ -164,7 +164,14 @@ def _work(message: lease.Lease) -> Work:
             return WalkRemove(path, removal.root, removal.recursive, cursor, removal.at_destination)
         case "walk_tree":
             tree = message.walk_tree
-            return WalkTree(to_text(tree.path), tree.root, tree.recursive, to_text(tree.cursor), tree.directories_too)
+            return WalkTree(
+                to_text(tree.path),
+                tree.root,
+                tree.recursive,
+                to_text(tree.cursor),
+                tree.directories_too,
+                tree.directories_only,
+            )
         case "copy_files":
             copy = message.copy_files
             return CopyChunk(

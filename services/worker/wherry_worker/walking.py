@@ -58,6 +58,8 @@ def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder, destination_name
     rules, below = walk.rules, walk.path_below
     never = rules.overwrite == "never"
     match entry.kind:
+        case _ if not is_name(entry.name):
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _UNLISTABLE))
         case _ if entry.name.startswith(PREFIX):
             # Another copy's unfinished file, here because this directory is a destination too.
             batch.skip(entry.name)
@@ -95,7 +97,7 @@ def extraneous_entry(entry: Entry, walk: WalkCopy, batch: BatchBuilder) -> None:
     What filters leave out is left alone, and so are directories where there are filters: they may hold such.
     """
     filters = walk.rules.filters
-    if entry.name.startswith(PREFIX) or entry.kind == "unlistable":
+    if entry.name.startswith(PREFIX) or entry.kind == "unlistable" or not is_name(entry.name):
         batch.skip(entry.name)
     elif entry.kind == "directory" and filters == EVERYTHING:
         batch.add_extraneous_directory(entry.name)
@@ -109,6 +111,8 @@ def remove_entry(pair: Pair, walk: WalkRemove, batch: BatchBuilder) -> None:
     """Decides what a removal does with one entry of its directory. Links are removed, never followed."""
     entry = pair.source
     match entry.kind:
+        case _ if not is_name(entry.name):
+            batch.add_failure(entry.name, _failure(walk.path, pair, _UNLISTABLE))
         case "directory":
             # It may be a link that the door shows as what it leads to: its own walk finds out before it lists.
             batch.add_directory(entry.name)
@@ -122,8 +126,12 @@ def tree_entry(pair: Pair, walk: WalkTree, batch: BatchBuilder) -> None:
     """Decides what is done with one entry of a tree of which each file is worked on. Links are never followed."""
     entry = pair.source
     match entry.kind:
+        case _ if not is_name(entry.name):
+            batch.add_failure(entry.name, _failure(walk.path, pair, _UNLISTABLE))
         case "directory":
             batch.add_directory(entry.name)
+        case "file" if walk.directories_only:
+            batch.skip(entry.name)
         case "file":
             batch.add_file(_item(entry, None))
         case "unlistable":
@@ -348,6 +356,11 @@ def leads_upwards(directory: str, target: str) -> bool:
         elif part not in ("", "."):
             parts.append(part)
     return is_inside(directory, "/" + "/".join(part for part in parts if part))
+
+
+def is_name(name: str) -> bool:
+    """Tells whether a name is one of an entry: one that leads elsewhere would have a removal go on there."""
+    return name not in ("", ".", "..") and not any(character in name for character in "/\0")
 
 
 def is_inside(path: str, directory: str) -> bool:

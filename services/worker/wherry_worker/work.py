@@ -94,13 +94,17 @@ class WalkCopy:
 
 @dataclass(frozen=True, slots=True)
 class WalkTree:
-    """List one directory of files to be worked on; with `directories_too` it is to be worked on itself."""
+    """List one directory of files to be worked on; with `directories_too` it is to be worked on itself.
+
+    With `directories_only` files are left as they are.
+    """
 
     path: str
     root: bool
     recursive: bool
     cursor: str
     directories_too: bool = False
+    directories_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

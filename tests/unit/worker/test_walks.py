@@ -18,7 +18,7 @@ from wherry_worker.chunking import BatchBuilder, ChunkLimits
 from wherry_worker.engine.messages import Entry, ListDirectory, Message, Overwrite, Pair, Problem, Task
 from wherry_worker.engines import EngineHandle, EngineKey, EnginePool, Plan
 from wherry_worker.running import TaskRunner
-from wherry_worker.walking import copy_entry, is_inside, remove_entry
+from wherry_worker.walking import copy_entry, is_inside, remove_entry, tree_entry
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
@@ -35,6 +35,7 @@ from wherry_worker.work import (
     Settlement,
     WalkCopy,
     WalkRemove,
+    WalkTree,
     Work,
     WorkClass,
 )
@@ -82,6 +83,19 @@ def test_what_is_left_out_is_said_and_is_no_failure(pair: Pair, reason: str) -> 
     (skipped,) = found.skipped
     assert (skipped.problem.reason, skipped.path) == (reason, "/from/name")
     assert (found.chunks, found.directories, found.failures, found.cursor) == ((), (), (), "name")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../x", "nul\0"])
+def test_a_name_that_leads_elsewhere_is_nothing_to_walk_or_to_remove(name: str) -> None:
+    for kind in ("directory", "file", "symlink"):
+        pair = Pair(Entry(name, kind))
+        batches = [BatchBuilder("", ChunkLimits()) for _ in range(3)]
+        copy_entry(pair, WALK, batches[0])
+        remove_entry(pair, WalkRemove("/at", root=True, recursive=True, cursor=""), batches[1])
+        tree_entry(pair, WalkTree("/at", root=True, recursive=True, cursor=""), batches[2])
+        for found in [batch.take() for batch in batches]:
+            assert (found.chunks, found.directories) == ((), ())
+            assert [failure.problem.reason for failure in found.failures] == ["SOURCE_NAME_NOT_CARRIED"]
 
 
 def test_files_become_chunks_and_directories_walks() -> None:

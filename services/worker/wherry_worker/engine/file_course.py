@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from wherry_gridftp import operations
-from wherry_gridftp.connection import Connection
 from wherry_gridftp.entries import Entry
 from wherry_gridftp.errors import Refused, UnfitName
 
+from wherry_worker.engine.crew import Crew
 from wherry_worker.engine.failures import Where
 from wherry_worker.engine.gridftp_door import door_error
-from wherry_worker.engine.messages import CopyFiles, CopyItem, CopyPhase, ItemDone, Problem, Side
+from wherry_worker.engine.messages import CopyItem, ItemDone, Problem, Side
 from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.overwriting import (
     MOST_BESIDE,
@@ -29,64 +29,11 @@ from wherry_worker.engine.overwriting import (
     name_beside,
     same_time,
 )
-from wherry_worker.engine.parents import Parents
 from wherry_worker.engine.verification import checksum_differs, size_differs, source_changed
 
 T = TypeVar("T")
 _SUM_FIRST_BYTES = 64 << 20
 """Larger files are not read twice one after the other: their checksum is computed while they are sent."""
-
-
-class Crew(Protocol):
-    """What a file needs of the copy that it is part of."""
-
-    @property
-    def task(self) -> CopyFiles:
-        """What was asked for."""
-        ...
-
-    @property
-    def parents(self) -> Parents | None:
-        """Makes directories; None: they are there."""
-        ...
-
-    @property
-    def checksum_patience_s(self) -> float:
-        """How long a server may think about a checksum."""
-        ...
-
-    @property
-    def rename_replaces(self) -> bool:
-        """Whether a rename at the destination replaces what is there."""
-        ...
-
-    def aside(self, course: Course) -> bytes:
-        """Where a file that is in the way may stand for a moment."""
-        ...
-
-    def beside(self, course: Course, name: str) -> bytes:
-        """The path of another name in the directory of a file's destination."""
-        ...
-
-    def names(self, side: Side) -> Connection:
-        """The connection for names and checksums at a door."""
-        ...
-
-    def explain(self, error: DoorError, where: Where) -> Problem:
-        """What an error means for people."""
-        ...
-
-    def send(self, course: Course) -> None:
-        """Has the bytes sent once it is its turn; calls `sent` when both servers have confirmed them."""
-        ...
-
-    def tell(self, course: Course, phase: CopyPhase, count: int) -> None:
-        """Tells how far the file is."""
-        ...
-
-    def end(self, course: Course, done: ItemDone) -> None:
-        """Takes the file's end."""
-        ...
 
 
 class Course:

@@ -201,7 +201,8 @@ class CopyFiles:
     directories of the destination files are made where they are missing, each once. Temporaries stand beside the files
     that they become. `comparison` is for `if_different`. `verification` by size alone trusts the servers with the
     bytes. `keep_times` has files keep their times of change, where the destination can set them. `protection` None
-    leaves it to the engine: small files are encrypted where both doors offer it.
+    leaves it to the engine: small files are encrypted where both doors offer it. `engines_before` have died over the
+    same task under the same fence: their temporary names are not used again.
     """
 
     tag: str
@@ -217,6 +218,7 @@ class CopyFiles:
     comparison: Comparison = "size_and_time"
     verification: Verification = "checksum"
     keep_times: bool = True
+    engines_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.parents import Parents
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
-from wherry_worker.engine.temporary import aside_name, temporary_name
+from wherry_worker.engine.temporary import MOST_AGAIN, aside_name, temporary_name
 from wherry_worker.engine.verification import not_protected
 
 NEEDED = ("MLST", "CKSM", "DCAU")
@@ -61,8 +61,6 @@ _TELL_S = 1.0
 """Progress is told of files that are at least so large, and of one a second of the smaller ones."""
 _MOST_LOSSES = 3
 """So many connections may be lost one after the other, without a file that came to its end between them."""
-_GENERATIONS = 1_000_000
-"""Temporary names of a second try are numbered from here on, of a third from twice that: no name is used twice."""
 _NAMES = "names"
 _CLEAN_UP_S = 10.0
 _FOR_EVER_S = float("inf")
@@ -234,8 +232,9 @@ class PipelinedCopy:
             course = self._to_send.popleft()
             if course.over:
                 continue
-            number = course.item.index + course.generation * _GENERATIONS
-            course.temporary = self.beside(course, temporary_name(self.task.tag, self.task.fence, number))
+            again = self.task.engines_before * MOST_AGAIN + course.generation
+            name = temporary_name(self.task.tag, self.task.fence, course.item.index, again)
+            course.temporary = self.beside(course, name)
             course.left.append(course.temporary)
             self.tell(course, "copying", 0)
             if not pair.load:

@@ -1,12 +1,10 @@
-"""The general engine: each file step by step, over any namespace and any third-party copy.
+"""The general engine: each name and each file step by step, over any namespace and any third-party copy.
 
-A copy is: look at the source, look at the destination, copy to a temporary name, look at its size, checksum at both
-ends, rename over. Nothing is believed for a return code; a failure at any step removes the temporary.
+What it does to one file that is copied is in `stepwise_copy.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +17,6 @@ from wherry_worker.engine.messages import (
     ChecksumFiles,
     ChecksumResult,
     CopyFiles,
-    CopyItem,
     Door,
     Entry,
     EntryBatch,
@@ -43,11 +40,11 @@ from wherry_worker.engine.messages import (
     UnlinkResult,
 )
 from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
-from wherry_worker.engine.overwriting import MOST_BESIDE, TIMES_OF_OTHERS, after_difference, decide, name_beside
 from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
-from wherry_worker.engine.temporary import aside_name, is_stale, temporary_name
-from wherry_worker.engine.verification import checksum_differs, leads_nowhere, not_protected, size_differs
+from wherry_worker.engine.stepwise_copy import StepwiseCopy, final_path, unlink_if_there
+from wherry_worker.engine.temporary import is_stale
+from wherry_worker.engine.verification import leads_nowhere, not_protected
 
 BATCH_ENTRIES = 1000
 #: Between two looks for temporaries after a kill: a server may create the file just after the first look.
@@ -248,15 +245,18 @@ class StepwiseEngine:
             raise TaskFailed(not_protected())
         yield ChannelUsed("clear")
         if task.remove_stale:
-            directories = tuple(dict.fromkeys(parent(_final_path(task, item)) for item in task.items))
+            directories = tuple(dict.fromkeys(parent(final_path(task, item)) for item in task.items))
             self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, directories))
+        if self._bytes is None:
+            raise LookupError("a copy for an engine with one door")
+        copy = StepwiseCopy(task, self._namespaces, self._doors, self._bytes, self.explain)
         made: dict[str, Problem | None] = {}
         for item in task.items:
             if halted():
                 return
             started = time.monotonic()
-            problem = self._make_parent(parent(_final_path(task, item)), made) if task.make_parents else None
-            done = ItemDone(item.index, problem=problem) if problem else self._copy_one(task, item, on_progress)
+            problem = self._make_parent(parent(final_path(task, item)), made) if task.make_parents else None
+            done = ItemDone(item.index, problem=problem) if problem else copy.copy(item, on_progress)
             if done.problem is not None and done.problem.stops:
                 raise TaskFailed(done.problem)
             yield replace(done, duration_s=time.monotonic() - started)
@@ -278,7 +278,7 @@ class StepwiseEngine:
         try:
             stale = [e.name for e in namespace.entries(directory) if is_stale(e.name, task.tag, task.fence)]
             for name in stale:
-                self._unlink_if_there(namespace, join(directory, name))
+                unlink_if_there(namespace, join(directory, name))
         except DoorError as error:
             problem = self.explain(error, "destination")
             if not problem.reason.endswith(_NOT_LISTED):
@@ -298,149 +298,6 @@ class StepwiseEngine:
                     return problem
                 made[directory] = problem
         return made[directory]
-
-    def _copy_one(self, task: CopyFiles, item: CopyItem, on_progress: OnProgress) -> ItemDone:
-        source_path = join(task.source_directory, item.source_name)
-        final_path = _final_path(task, item)
-        temporary = join(parent(final_path), temporary_name(task.tag, task.fence, item.index))
-        source, destination = self._namespaces["source"], self._namespaces["destination"]
-        if self._bytes is None:
-            raise LookupError("a copy for an engine with one door")
-        side: Where = "source"
-        created = False
-        on_progress(Progress(item.index, "namespace", 0))
-        try:
-            found = source.stat(source_path)
-            if found is None:
-                return ItemDone(item.index, problem=self._lost_source())
-            if found.kind != "file":
-                raise DoorError("stat", 21, "Is a directory")
-            side = "destination"
-            existing = destination.stat(final_path)
-            if existing is not None:
-                if existing.kind != "file":
-                    raise DoorError("stat", 21, "Is a directory")
-                final_path, existing, ended = self._placed_among(task, item, source_path, found, final_path, existing)
-                if ended is not None:
-                    return ended
-            side, created = "transfer", True
-            on_progress(Progress(item.index, "copying", 0))
-            self._bytes.copy(
-                source_path,
-                temporary,
-                found.size_bytes,
-                lambda count: on_progress(Progress(item.index, "copying", count)),
-            )
-            on_progress(Progress(item.index, "verifying", found.size_bytes))
-            side = "destination"
-            written = destination.stat(temporary)
-            size = -1 if written is None else written.size_bytes
-            if size != found.size_bytes:
-                return ItemDone(item.index, problem=self._discard(temporary, size_differs(found.size_bytes, size)))
-            value = ""
-            if task.verification == "checksum":
-                value = destination.checksum(temporary, task.algorithm)
-                side = "source"
-                at_source = source.checksum(source_path, task.algorithm)
-                if at_source != value:
-                    problem = checksum_differs(task.algorithm, at_source, value)
-                    return ItemDone(item.index, problem=self._discard(temporary, problem))
-                side = "destination"
-            if task.keep_times:
-                self._keep_time(temporary, found)
-            if task.overwrite != "always":
-                now = destination.stat(final_path)
-                if now is not None and now.kind != "file":
-                    raise DoorError("stat", 21, "Is a directory")
-                if not _as_it_was(now, existing):
-                    final_path, existing, ended = self._placed_among(task, item, source_path, found, final_path, now)
-                    if ended is not None:
-                        self._unlink_if_there(destination, temporary)
-                        return ended
-            self._put_in_place(task, item, temporary, final_path, existing is not None)
-        except DoorError as error:
-            where = side if side != "transfer" else self._where(error, source_path, temporary)
-            problem = self.explain(error, where)
-            if created:
-                problem = self._discard(temporary, problem)
-            return ItemDone(item.index, problem=problem)
-        beside = "" if final_path == _final_path(task, item) else final_path.rsplit("/", 1)[-1]
-        return ItemDone(item.index, found.size_bytes, value, kept_beside=beside)
-
-    def _placed_among(
-        self, task: CopyFiles, item: CopyItem, source_path: str, found: Entry, final_path: str, existing: Entry | None
-    ) -> tuple[str, Entry | None, ItemDone | None]:
-        """Returns what is at the destination's path, which may be another than asked for, or that all is done.
-
-        Raises DoorError where something is there that shall stay.
-        """
-        wanted = final_path
-        for number in range(1, MOST_BESIDE + 1):
-            decision = decide(task.overwrite, task.comparison, found, existing)
-            if decision == "leave":
-                return final_path, existing, ItemDone(item.index, found.size_bytes, left_alone=True)
-            if decision == "compare" and existing is not None:
-                same = self._same_bytes(task, source_path, found, final_path, existing)
-                if same is not None:
-                    if task.keep_times and task.overwrite in TIMES_OF_OTHERS:
-                        self._keep_time(final_path, found)
-                    beside = "" if final_path == wanted else final_path.rsplit("/", 1)[-1]
-                    done = ItemDone(item.index, found.size_bytes, same, adopted=True, kept_beside=beside)
-                    return final_path, existing, done
-                decision = after_difference(task.overwrite)
-            if decision == "copy":
-                return final_path, existing, None
-            if decision == "refuse":
-                break
-            name = wanted.rsplit("/", 1)[-1]
-            final_path = join(parent(wanted), name_beside(name, number))
-            existing = self._namespaces["destination"].stat(final_path)
-            if existing is not None and existing.kind != "file":
-                existing = replace(existing, kind="file", size_bytes=-1)  # a directory keeps its name like another file
-        raise DoorError("stat", 17, "File exists")
-
-    def _keep_time(self, path: str, found: Entry) -> None:
-        """Sets the time of change, where it is told and the door can."""
-        if found.modify_time_s:
-            with contextlib.suppress(DoorError):
-                self._namespaces["destination"].set_modify_time(path, found.modify_time_s)
-
-    def _same_bytes(
-        self, task: CopyFiles, source_path: str, found: Entry, final_path: str, existing: Entry
-    ) -> str | None:
-        """Returns the checksum where both ends hold the same bytes already."""
-        if found.size_bytes != existing.size_bytes:
-            return None
-        at_destination = self._namespaces["destination"].checksum(final_path, task.algorithm)
-        at_source = self._namespaces["source"].checksum(source_path, task.algorithm)
-        return at_source if at_source == at_destination else None
-
-    def _put_in_place(self, task: CopyFiles, item: CopyItem, temporary: str, final: str, exists: bool) -> None:
-        destination = self._namespaces["destination"]
-        if not exists or self._doors["destination"].rename_replaces:
-            destination.rename(temporary, final)
-            return
-        aside = join(parent(final), aside_name(task.tag, task.fence, item.index))
-        destination.rename(final, aside)
-        try:
-            destination.rename(temporary, final)
-        except DoorError:
-            destination.rename(aside, final)
-            raise
-        self._unlink_if_there(destination, aside)
-
-    def _discard(self, temporary: str, problem: Problem) -> Problem:
-        """Removes a temporary after a failure; where that fails too, the problem says so."""
-        try:
-            self._unlink_if_there(self._namespaces["destination"], temporary)
-        except DoorError as error:
-            left = f"{problem.message} The temporary file {temporary} is left behind: {error.text[:100]}"
-            return replace(problem, message=left)
-        return problem
-
-    def _lost_source(self) -> Problem:
-        error = DoorError("stat", 2, "No such file or directory")
-        return self.explain(error, "source")
 
     # --- small things ---
 
@@ -466,27 +323,6 @@ class StepwiseEngine:
         name = path.rsplit("/", 1)[-1]
         return all(entry.name != name for entry in self._namespaces[side].entries(parent(path)))
 
-    def _unlink_if_there(self, namespace: Namespace, path: str) -> None:
-        try:
-            namespace.unlink(path)
-        except DoorError as error:
-            if error.errno != 2:
-                raise
-
-    def _where(self, error: DoorError, source_path: str, temporary: str) -> Where:
-        """Finds out from a copy's error which door it comes from."""
-        source, destination = self._doors["source"], self._doors["destination"]
-        if temporary in error.text:
-            return "destination"
-        if source_path in error.text:
-            return "source"
-        addresses = [f"{door.host}:{door.port}" for door in (source, destination)]
-        if addresses[0] != addresses[1]:
-            for where, address in zip(("source", "destination"), addresses, strict=True):
-                if address in error.text:
-                    return "source" if where == "source" else "destination"
-        return "transfer"
-
     def explain(self, error: DoorError, where: Where) -> Problem:
         """Returns what an error of one of the doors means."""
         if where == "transfer":
@@ -503,17 +339,7 @@ class StepwiseEngine:
             namespace.close()
 
 
-def _as_it_was(now: Entry | None, before: Entry | None) -> bool:
-    if now is None or before is None:
-        return now is before
-    return (now.kind, now.size_bytes, now.modify_time_s) == (before.kind, before.size_bytes, before.modify_time_s)
-
-
 def _up_to(entries: list[Entry], last: bytes) -> Iterator[Entry]:
     """Takes from a list in falling order those up to a name."""
     while entries and byte_order(entries[-1].name) <= last:
         yield entries.pop()
-
-
-def _final_path(task: CopyFiles, item: CopyItem) -> str:
-    return join(task.destination_directory, item.destination_name)

@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 
 PREFIX = ".wherry-"
+#: More items than a chunk has.
+_AGAIN = 1_000_000
+MOST_AGAIN = 20
+"""So often a file is begun anew by one engine, at most; the next one counts on from there."""
 _SAFE = re.compile(r"[^A-Za-z0-9.]")
 _NAME = re.compile(r"^\.wherry-(?P<tag>[A-Za-z0-9.]{1,120})-(?P<fence>[0-9]{1,20})-(?P<index>[0-9]{1,9})(?:-old)?$")
 
@@ -22,9 +26,14 @@ def tag_of(task: str) -> str:
     return ".".join(_SAFE.sub("", part)[:60] for part in parts[1::2])
 
 
-def temporary_name(tag: str, fence: int, index: int) -> str:
-    """Returns the name under which item `index` is written by the lease `fence` of task `tag`."""
-    return f"{PREFIX}{tag}-{fence}-{index}"
+def temporary_name(tag: str, fence: int, index: int, again: int = 0) -> str:
+    """Returns the name under which item `index` is written by the lease `fence` of task `tag`.
+
+    Args:
+        again: how often it was begun before under this lease: no name is used twice, as a server may still write to the
+            one before.
+    """
+    return f"{PREFIX}{tag}-{fence}-{index + again * _AGAIN}"
 
 
 def aside_name(tag: str, fence: int, index: int) -> str:
