@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from wherry.queue.v1 import file_service_pb2
 from wherry.queue.v1 import job_service_pb2 as pb
-from wherry.type.v1 import entry_pb2
+from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_worker.engine_process import resident_bytes
 
 from bench.gridftp_place import Place, running_place
@@ -127,7 +127,7 @@ def _ratios(name: str, peer: str, rates: dict[str, tuple[float, float]]) -> list
 
 
 def _encrypted_against_clear(bench: Bench, place: Place, count: int) -> Measurement:
-    def copied(channel: pb.DataChannel.ValueType, turn: int) -> float:
+    def copied(channel: data_channel_pb2.DataChannel.ValueType, turn: int) -> float:
         target = f"channel-{channel}-{turn}"
         taken_s = place.copied("10KB", target, pb.CopyOptions(data_channel=channel))
         _empty(place, target)
@@ -135,8 +135,8 @@ def _encrypted_against_clear(bench: Bench, place: Place, count: int) -> Measurem
 
     encrypted_s, clear_s = _turns(
         bench,
-        lambda turn: copied(pb.DATA_CHANNEL_ENCRYPTED, turn),
-        lambda turn: copied(pb.DATA_CHANNEL_CLEAR, turn),
+        lambda turn: copied(data_channel_pb2.DATA_CHANNEL_ENCRYPTED, turn),
+        lambda turn: copied(data_channel_pb2.DATA_CHANNEL_CLEAR, turn),
     )
     peer = Peer("the same in clear", count / clear_s)
     return Measurement("gridftp/encrypted-small-vs-clear", count / encrypted_s, "files/s", peer)

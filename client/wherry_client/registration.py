@@ -10,7 +10,9 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from wherry.site.v1 import site_service_pb2 as messages
+from wherry.type.v1 import data_channel_pb2
 
+from wherry_client.channels import CHANNELS, Channel
 from wherry_client.errors import UsageError
 from wherry_client.paths import SITE_ID
 
@@ -57,7 +59,10 @@ def authorities(files: Sequence[Path], namespaces: Sequence[str]) -> list[messag
 
 
 def from_kit(content: str) -> tuple[str, messages.Site]:
-    """Reads what `wherry-endpoint show --json` prints; returns the site and its name there; raises UsageError."""
+    """Reads what `wherry-endpoint show --json` prints; returns the site and its name there; raises UsageError.
+
+    Whoever registers the site may add `"data_channel"`: the least protection of bytes that go to or from it.
+    """
     try:
         document = json.loads(content)
     except ValueError as error:
@@ -90,6 +95,7 @@ def _site_of(document: Table) -> tuple[str, messages.Site]:
         auth_kind=messages.AUTH_KIND_MYPROXY,
         auth_address=_host_and_port(str(myproxy["host"]), int(str(myproxy["port"]))),
         default_path=str(document.get("default_path") or ""),
+        data_channel=_data_channel(document.get("data_channel")),
         certificate_authorities=_kit_authorities(document),
         endpoints=[
             messages.Endpoint(
@@ -101,6 +107,17 @@ def _site_of(document: Table) -> tuple[str, messages.Site]:
         ],
     )
     return name, site
+
+
+def _data_channel(said: object) -> data_channel_pb2.DataChannel.ValueType:
+    """Returns the protection that the site demands; what is not known is an error, and never taken for no demand."""
+    if said is None:
+        return data_channel_pb2.DATA_CHANNEL_UNSPECIFIED
+    try:
+        return CHANNELS[Channel(said)]
+    except ValueError as error:
+        known = ", ".join(channel.value for channel in Channel)
+        raise UsageError("The file's data_channel is none that there is.", advice=f"There are: {known}.") from error
 
 
 def _kit_authorities(document: Table) -> list[messages.CertificateAuthority]:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 from wherry.queue.v1 import job_service_pb2 as messages
+from wherry.type.v1 import data_channel_pb2
 
+from wherry_client.channels import CHANNELS, Channel
 from wherry_client.errors import UsageError
 
 
@@ -40,25 +42,12 @@ class Algorithm(Enum):
     SHA512 = "sha512"
 
 
-class Channel(Enum):
-    """How bytes go."""
-
-    CLEAR = "clear"
-    AUTHENTICATED = "authenticated"
-    ENCRYPTED = "encrypted"
-
-
 POLICIES: Mapping[Overwrite, messages.OverwritePolicy.ValueType] = {
     Overwrite.NEVER: messages.OVERWRITE_POLICY_NEVER,
     Overwrite.ALWAYS: messages.OVERWRITE_POLICY_ALWAYS,
     Overwrite.IF_NEWER: messages.OVERWRITE_POLICY_IF_NEWER,
     Overwrite.IF_DIFFERENT: messages.OVERWRITE_POLICY_IF_DIFFERENT,
     Overwrite.KEEP_BOTH: messages.OVERWRITE_POLICY_KEEP_BOTH,
-}
-_CHANNELS = {
-    Channel.CLEAR: messages.DATA_CHANNEL_CLEAR,
-    Channel.AUTHENTICATED: messages.DATA_CHANNEL_AUTHENTICATED,
-    Channel.ENCRYPTED: messages.DATA_CHANNEL_ENCRYPTED,
 }
 
 OverwriteOption = Annotated[
@@ -158,8 +147,8 @@ class Wishes:
             options.keep_modify_times = False
         return options if options.ListFields() else None
 
-    def _data_channel(self) -> messages.DataChannel.ValueType:
+    def _data_channel(self) -> data_channel_pb2.DataChannel.ValueType:
         if self.encrypt and self.channel not in (None, Channel.ENCRYPTED):
             raise UsageError("--encrypt and --data-channel say different things.")
         channel = Channel.ENCRYPTED if self.encrypt else self.channel
-        return messages.DATA_CHANNEL_UNSPECIFIED if channel is None else _CHANNELS[channel]
+        return data_channel_pb2.DATA_CHANNEL_UNSPECIFIED if channel is None else CHANNELS[channel]

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from wherry.site.v1 import site_service_pb2
 
-from wherry_client import paths, registration
+from wherry_client import channels, paths, registration
+from wherry_client.channels import CHANNELS, Channel
 from wherry_client.command import console, prompts, wording
 from wherry_client.command.options import Json, Yes
 from wherry_client.command.settings import client_of
@@ -32,6 +33,12 @@ Namespace = Annotated[
     ),
 ]
 DefaultPath = Annotated[str | None, typer.Option("--default-path", metavar="PATH", help="Where relative paths begin.")]
+DataChannel = Annotated[
+    Channel | None,
+    typer.Option(
+        "--data-channel", help="The least protection of bytes that go to or from it, whatever a job asks for."
+    ),
+]
 Public = Annotated[bool | None, typer.Option("--public/--private", help="Whether everybody sees it.")]
 
 commands = typer.Typer(no_args_is_help=True, help="Look at sites, register them, sign in at them.")
@@ -88,6 +95,7 @@ def add(
         typer.Option("--endpoint", metavar="URL", help="A door, as gsiftp://host:2811/root; repeat it."),
     ] = None,
     default_path: DefaultPath = None,
+    data_channel: DataChannel = None,
     public: Public = None,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +107,7 @@ def add(
         identity = site or registration.site_id_from(name)
     if identity is None:
         raise UsageError("Give the site's id, or --from FILE.")
-    _change(content, title, description, auth, ca, namespace, default_path, public)
+    _change(content, title, description, auth, ca, namespace, default_path, data_channel, public)
     if endpoint:
         del content.endpoints[:]
         content.endpoints.extend(registration.endpoint(url) for url in endpoint)
@@ -125,6 +133,7 @@ def update(
     ca: Ca = None,
     namespace: Namespace = None,
     default_path: DefaultPath = None,
+    data_channel: DataChannel = None,
     public: Public = None,
     add_endpoint: Annotated[
         list[str] | None, typer.Option("--add-endpoint", metavar="URL", help="A door to add; repeat it.")
@@ -141,7 +150,7 @@ def update(
     with client_of(context) as client:
         found = client.sites.get(identity)
         content = site_service_pb2.Site(name=found.name, etag=found.etag)
-        fields = _change(content, title, description, auth, ca, namespace, default_path, public)
+        fields = _change(content, title, description, auth, ca, namespace, default_path, data_channel, public)
         if not fields and not added and not removed:
             raise UsageError("Nothing to change was given.")
         names = [_door(found, door) for door in removed]
@@ -175,6 +184,7 @@ def _change(
     ca: list[Path] | None,
     namespace: list[str] | None,
     default_path: str | None,
+    data_channel: Channel | None,
     public: bool | None,
 ) -> list[str]:
     """Puts what was given into a site; returns the fields."""
@@ -183,6 +193,7 @@ def _change(
         "description": description,
         "auth_address": auth,
         "default_path": default_path,
+        "data_channel": None if data_channel is None else CHANNELS[data_channel],
         "public": public,
     }
     fields = [name for name, value in given.items() if value is not None]
@@ -218,10 +229,15 @@ def _show_site(site: site_service_pb2.Site, *, as_json: bool) -> None:
             ("owner", show_text(site.owner)),
             ("sign-in", f"MyProxy at {show_text(site.auth_address)}"),
             ("default path", show_text(site.default_path)),
+            ("data channel", _demand(site)),
             *(("door", show_text(_url(door))) for door in site.endpoints),
             *(("authority for", show_text(text)) for text in authorities),
         ]
     )
+
+
+def _demand(site: site_service_pb2.Site) -> str:
+    return f"{channels.in_words(site.data_channel)} at least" if site.data_channel else "as the job asks"
 
 
 def _url(door: site_service_pb2.Endpoint) -> str:

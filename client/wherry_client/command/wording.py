@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.queue.v1 import job_service_pb2
 from wherry.type.v1 import entry_pb2
 
+from wherry_client import channels
 from wherry_client.errors import UsageError
 from wherry_client.names import show_text
 from wherry_client.paths import of_location
@@ -26,11 +27,6 @@ _STATES = {
     job_service_pb2.JOB_STATE_SUCCEEDED: "done",
     job_service_pb2.JOB_STATE_PARTIALLY_FAILED: "partly failed",
     job_service_pb2.JOB_STATE_FAILED: "failed",
-}
-_CHANNELS = {
-    job_service_pb2.DATA_CHANNEL_CLEAR: "clear",
-    job_service_pb2.DATA_CHANNEL_AUTHENTICATED: "authenticated",
-    job_service_pb2.DATA_CHANNEL_ENCRYPTED: "encrypted",
 }
 _DURATION = re.compile(r"([0-9]+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -118,7 +114,7 @@ def operation(job: job_service_pb2.Job) -> str:
 
 def data_channels(job: job_service_pb2.Job) -> str:
     """Returns how the bytes of a job went, in words; empty where none did."""
-    return ", ".join(_CHANNELS.get(channel, "?") for channel in job.data_channels)
+    return ", ".join(channels.in_words(channel) for channel in job.data_channels)
 
 
 def left(progress: job_service_pb2.JobProgress) -> str:

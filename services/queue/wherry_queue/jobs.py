@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from wherry_chassis.errors import DomainError, FieldProblem, InvalidFields, Kind
 
-from wherry_queue.paths import within
+from wherry_queue.paths import above, within
 from wherry_queue.settling import FailedEntry
 from wherry_queue.states import Hold, TaskKind, WorkClass
 
@@ -207,17 +208,41 @@ class Found:
     extraneous_directories: Sequence[bytes] = ()
 
 
-def copy_tasks(items: Sequence[tuple[bytes, bytes]], *, same_site: bool) -> list[NewTask]:
+def copy_tasks(items: Sequence[tuple[bytes, bytes]], *, same_site: bool, deletes: bool = False) -> list[NewTask]:
     """Returns the first tasks of a copy of (source, destination) paths.
 
+    Args:
+        deletes: whether what only the destinations have is removed.
+
     Raises:
-        InvalidFields: a directory would be copied into itself.
+        InvalidFields: a directory would be copied into itself, or the copy would remove what it has copied or copies.
     """
     for index, (source, destination) in enumerate(items):
         if same_site and within(destination, source):
             field_name = f"job.copy.items[{index}].destination.path"
             raise InvalidFields(FieldProblem(field_name, "lies within the source; choose a place outside it"))
+    if deletes:
+        _check_apart(items, same_site=same_site)
     return [NewTask(TaskKind.WALK_COPY, source, destination, root=True) for source, destination in items]
+
+
+def _check_apart(items: Sequence[tuple[bytes, bytes]], *, same_site: bool) -> None:
+    """Refuses items of which one would find only at its destination, and remove, what another copies or has copied."""
+    places: dict[bytes, int] = {}
+    for index, (_, destination) in enumerate(items):
+        if (other := places.setdefault(destination, index)) != index:
+            _refuse_item(index, "destination", f"is that of items[{other}] too, where what only it has is removed")
+    for index, (source, destination) in enumerate(items):
+        around = [("destination", [*above(destination)]), ("source", [source, *above(source)] if same_site else [])]
+        for end, directories in around:
+            outer = next((places[directory] for directory in directories if directory in places), None)
+            if outer is not None:
+                problem = f"lies within the destination of items[{outer}], where what only that has is removed"
+                _refuse_item(index, end, problem)
+
+
+def _refuse_item(index: int, end: str, problem: str) -> NoReturn:
+    raise InvalidFields(FieldProblem(f"job.copy.items[{index}].{end}.path", f"{problem}; make another job of it"))
 
 
 def remove_tasks(paths: Sequence[bytes]) -> list[NewTask]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from wherry_chassis.errors import FieldProblem, InvalidFields
 
 
@@ -52,3 +54,12 @@ def within(path: bytes, directory: bytes) -> bool:
     the relative one begins.
     """
     return path == directory or directory == b"/" or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def above(path: bytes) -> Iterator[bytes]:
+    """Gives the directories that a plain path lies in, nearest first; of a relative one as far as it says them."""
+    while path not in (b"", b"/"):
+        directory, root, _ = path.rpartition(b"/")
+        path = directory or root
+        if path:
+            yield path

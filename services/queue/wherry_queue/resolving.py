@@ -92,22 +92,25 @@ def resolution(job: UnresolvedJob, sites: Mapping[str, ResolvedSite], now_ms: in
 
 
 def resolved_paths(
-    tasks: Sequence[TaskPaths], source: bytes, destination: bytes, *, same_site: bool
+    tasks: Sequence[TaskPaths], source: bytes, destination: bytes, *, same_site: bool, deletes: bool = False
 ) -> list[tuple[bytes, bytes | None]] | Failure:
     """Returns the absolute source and destination paths of a job's first tasks, or what is wrong with them.
 
     Args:
         tasks: all of them, in the order of the items of the job; of chunks, which have one pair of roots, any one.
         source, destination: the sites' default paths.
+        deletes: as `copy_tasks` has it.
     """
     try:
-        made = _made_again(tasks, source, destination, same_site=same_site)
+        made = _made_again(tasks, source, destination, same_site=same_site, deletes=deletes)
     except InvalidFields as error:
         return Failure(error.reason, error.message, _USER, help="Make a new job, with other paths.")
     return [(task.source_path, task.destination_path) for task in made]
 
 
-def _made_again(tasks: Sequence[TaskPaths], source: bytes, destination: bytes, *, same_site: bool) -> Sequence[NewTask]:
+def _made_again(
+    tasks: Sequence[TaskPaths], source: bytes, destination: bytes, *, same_site: bool, deletes: bool
+) -> Sequence[NewTask]:
     """Makes the first tasks as if their job had just been handed in; raises InvalidFields."""
     match kind := TaskKind(tasks[0].kind):
         case TaskKind.WALK_COPY:
@@ -118,7 +121,7 @@ def _made_again(tasks: Sequence[TaskPaths], source: bytes, destination: bytes, *
                 )
                 for index, task in enumerate(tasks)
             ]
-            return copy_tasks(items, same_site=same_site)
+            return copy_tasks(items, same_site=same_site, deletes=deletes)
         case TaskKind.WALK_REMOVE:
             return remove_tasks(
                 [

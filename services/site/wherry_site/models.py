@@ -43,6 +43,7 @@ class SiteRow(Base):
     auth_kind: Mapped[str] = mapped_column(sa.String(20))
     auth_address: Mapped[str] = mapped_column(sa.String(300))
     default_path: Mapped[str] = mapped_column(sa.Text)
+    data_channel: Mapped[str] = mapped_column(sa.String(20))
     create_ms: Mapped[int] = mapped_column(_Ms)
     update_ms: Mapped[int] = mapped_column(_Ms)
     revision: Mapped[int] = mapped_column(sa.BigInteger)

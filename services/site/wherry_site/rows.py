@@ -19,6 +19,7 @@ def to_site(row: SiteRow) -> Site:
         auth_address=row.auth_address,
         authorities=tuple(Authority(one.pem, tuple(one.namespaces)) for one in row.authorities),
         default_path=row.default_path,
+        data_channel=row.data_channel,
     )
     endpoints = tuple(Endpoint(one.id, one.scheme, one.host, one.port, one.root_path) for one in row.endpoints)
     return Site(row.id, row.owner, draft, endpoints, row.create_ms, row.update_ms, row.revision)
@@ -37,6 +38,7 @@ def site_row(site: Site) -> SiteRow:
         auth_kind=draft.auth_kind,
         auth_address=draft.auth_address,
         default_path=draft.default_path,
+        data_channel=draft.data_channel,
         create_ms=site.create_ms,
         update_ms=site.update_ms,
         revision=site.revision,

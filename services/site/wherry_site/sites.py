@@ -15,6 +15,8 @@ from wherry_site.authorities import Authority
 AUTH_MYPROXY = "myproxy"
 AUTH_KINDS = frozenset({AUTH_MYPROXY})
 SCHEMES = frozenset({"gsiftp"})
+DATA_CHANNELS = frozenset({"clear", "authenticated", "encrypted"})
+"""How bytes go; what stands for each in the contract says what it means."""
 
 _SITE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # A label of a host name; the underscore is no hostname's but exists in DNS.
@@ -61,7 +63,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SiteDraft:
-    """What its owner says about a site."""
+    """What its owner says about a site.
+
+    Attributes:
+        data_channel: the least protection of bytes that go to or from it, of DATA_CHANNELS; empty: none is demanded.
+    """
 
     title: str
     description: str = ""
@@ -70,6 +76,7 @@ class SiteDraft:
     auth_address: str = ""
     authorities: Sequence[Authority] = ()
     default_path: str = "/"
+    data_channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,8 @@ def draft_problems(draft: SiteDraft, prefix: str = "site.") -> list[FieldProblem
         problems.append(FieldProblem(f"{prefix}auth_address", str(error)))
     if fault := path_fault(draft.default_path):
         problems.append(FieldProblem(f"{prefix}default_path", fault))
+    if draft.data_channel and draft.data_channel not in DATA_CHANNELS:
+        problems.append(FieldProblem(f"{prefix}data_channel", "known: CLEAR, AUTHENTICATED, ENCRYPTED"))
     return problems
 
 
@@ -222,6 +231,7 @@ CHANGEABLE_SITE_FIELDS = (
     "auth_address",
     "certificate_authorities",
     "default_path",
+    "data_channel",
 )
 CHANGEABLE_ENDPOINT_FIELDS = ("scheme", "host", "port", "root_path")
 

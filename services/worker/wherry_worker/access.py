@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from wherry_worker.engine.messages import Door
+from wherry_worker.engine.messages import Door, Protection
 from wherry_worker.trust import Authority, write_trust_directory
 
 
@@ -29,6 +29,7 @@ class SiteAccess:
     """What the site service gave for one user at one site. `proxy_pem` is a secret and is never shown.
 
     `expires` is the credential's end, `session_expires` the session's: until then another credential can be had.
+    `data_channel` is the least protection that the site demands of bytes that go to or from it; None: none.
     """
 
     site: str
@@ -38,6 +39,7 @@ class SiteAccess:
     expires: datetime | None
     proxy_pem: bytes = field(repr=False)
     session_expires: datetime | None = None
+    data_channel: Protection | None = None
 
 
 @dataclass(frozen=True, slots=True)

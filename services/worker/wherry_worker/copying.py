@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
+from wherry_worker.access import SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.bitmap import Bitmap
 from wherry_worker.engine.messages import (
@@ -28,6 +29,7 @@ from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.temporary import tag_of
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineUnavailable
+from wherry_worker.protection import strongest, with_policy
 from wherry_worker.stopping import LEASE_LOST
 from wherry_worker.work import (
     ChangeModes,
@@ -135,11 +137,15 @@ class Tally:
         )
 
 
-async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk) -> Settlement:
+async def copy_chunk(
+    attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk, sites: Sequence[SiteAccess]
+) -> Settlement:
     """Copies a chunk. An engine that dies over a file costs that file this attempt; the others go on with another.
 
-    One that is paused ends as completed with what is done; the queue has the rest done later.
+    One that is paused ends as completed with what is done; the queue has the rest done later. `sites` are both ends,
+    whose demands on the protection of the bytes hold whatever the job says.
     """
+    protection = strongest(chunk.rules.protection, *(site.data_channel for site in sites))
     tag, fence = tag_of(attempt.lease.ref.task), attempt.lease.ref.fence
     tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory, chunk.rules.algorithm)
     _refuse_unfit(tally, chunk.items, chunk.make_parents)
@@ -155,7 +161,7 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
             chunk.rules.algorithm,
             remove_stale=fence > 1 or deaths > 0,
             make_parents=chunk.make_parents,
-            protection=chunk.rules.protection,
+            protection=protection,
             comparison=chunk.rules.comparison,
             verification=chunk.rules.verification,
             keep_times=chunk.rules.keep_times,
@@ -169,7 +175,7 @@ async def copy_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: CopyChunk
                     tally.take(message)
         except EngineTaskFailed as failed:
             attempt.note(f"{failed.problem.reason}: {failed.problem.message}")
-            return tally.settlement(Outcome.FAILED, failed.problem)
+            return tally.settlement(Outcome.FAILED, with_policy(failed.problem, sites))
         except EngineDied as died:
             attempt.note(f"engine ended: {died.cause}")
             if attempt.stop_reason != LEASE_LOST:  # else the lease's next holder does it, and may be at work already

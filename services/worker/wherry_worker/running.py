@@ -184,13 +184,13 @@ class TaskRunner:
             return self._engines.engine(key, _with_newest(chosen, newest))
 
         async with self._renewing(attempt, newest):
-            return await self._do(attempt, open_engine)
+            return await self._do(attempt, open_engine, [source] if destination is None else [source, destination])
 
-    async def _do(self, attempt: Attempt, open_engine: OpenEngine) -> Settlement:
+    async def _do(self, attempt: Attempt, open_engine: OpenEngine, sites: Sequence[SiteAccess]) -> Settlement:
         lease = attempt.lease
         match lease.work:
             case CopyChunk():
-                return await copy_chunk(attempt, open_engine, lease.work)
+                return await copy_chunk(attempt, open_engine, lease.work, sites)
             case RemoveChunk():
                 return await remove_chunk(attempt, open_engine, lease.work)
             case ChangeModes():

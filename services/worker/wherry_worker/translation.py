@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.queue.v1 import job_service_pb2 as job
 from wherry.queue.v1 import lease_service_pb2 as lease
 from wherry.site.v1 import site_service_pb2 as site
+from wherry.type.v1 import data_channel_pb2
 from wherry.type.v1 import entry_pb2 as entry
 
 from wherry_worker.access import Endpoint, SiteAccess
@@ -76,11 +77,11 @@ _OVERWRITE: dict[job.OverwritePolicy.ValueType, Overwrite] = {
     job.OVERWRITE_POLICY_IF_DIFFERENT: "if_different",
     job.OVERWRITE_POLICY_KEEP_BOTH: "keep_both",
 }
-_PROTECTIONS: dict[job.DataChannel.ValueType, Protection | None] = {
-    job.DATA_CHANNEL_UNSPECIFIED: None,
-    job.DATA_CHANNEL_CLEAR: "clear",
-    job.DATA_CHANNEL_AUTHENTICATED: "authenticated",
-    job.DATA_CHANNEL_ENCRYPTED: "encrypted",
+_PROTECTIONS: dict[data_channel_pb2.DataChannel.ValueType, Protection | None] = {
+    data_channel_pb2.DATA_CHANNEL_UNSPECIFIED: None,
+    data_channel_pb2.DATA_CHANNEL_CLEAR: "clear",
+    data_channel_pb2.DATA_CHANNEL_AUTHENTICATED: "authenticated",
+    data_channel_pb2.DATA_CHANNEL_ENCRYPTED: "encrypted",
 }
 _DATA_CHANNELS = {protection: channel for channel, protection in _PROTECTIONS.items()}
 _ALGORITHM = "adler32"
@@ -233,8 +234,10 @@ def unpack_chunk(chunk: lease.EntryChunk) -> tuple[ChunkItem, ...]:
 def access_of(message: site.SiteCredential, have: Sequence[SiteAccess]) -> SiteAccess:
     """Returns a site's access; where the answer names a credential that we have, with that one's key.
 
-    Raises ValueError where it names one that we have not.
+    Raises ValueError where it names one that we have not, and where the site demands what this release does not know.
     """
+    if message.data_channel not in _PROTECTIONS:
+        raise ValueError("the site demands a protection of its data channels that this worker does not know")
     proxy_pem = message.proxy_pem
     if not proxy_pem:
         kept = [access for access in have if access.credential_id == message.credential_id]
@@ -251,6 +254,7 @@ def access_of(message: site.SiteCredential, have: Sequence[SiteAccess]) -> SiteA
         expires=_time(message.expire_time) if message.HasField("expire_time") else None,
         proxy_pem=proxy_pem,
         session_expires=_time(message.session_expire_time) if message.HasField("session_expire_time") else None,
+        data_channel=_PROTECTIONS[message.data_channel],
     )
 
 

@@ -69,6 +69,20 @@ async def test_a_site_comes_back_as_it_was_given(store: Store) -> None:
     assert await audit(store) == [("site.created", "sites/a")]
 
 
+@S3
+@O1
+async def test_what_a_site_demands_of_its_data_channels_is_kept_and_changed(store: Store) -> None:
+    site = changed(a_site(), data_channel="authenticated")
+    await store.add_site(site, an_event())
+    await store.put_session(a_session(), an_event(Action.SIGNED_IN))
+    for demand in ("encrypted", "clear", ""):
+        assert await store.site("a") == site
+        site = changed(site, data_channel=demand)
+        await store.replace_site(site, an_event(Action.SITE_UPDATED))
+    assert await store.site("a") == site
+    assert await count(store, sa.select(sa.func.count()).select_from(SessionRow)) == 1, "nobody is signed out for it"
+
+
 @S2
 async def test_public_sites_and_ones_own_are_listed_by_id_from_where_one_left_off(store: Store) -> None:
     for name, owner, public in (("c", ALICE, False), ("a", BOB, True), ("b", BOB, False), ("a-b", ALICE, True)):

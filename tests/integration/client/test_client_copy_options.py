@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from wherry.queue.v1 import job_service_pb2 as messages
-from wherry.type.v1 import entry_pb2
+from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_fakes.centre import FakeCentre
 from wherry_fakes.scripted_queue import progress_of, succeeded
 from wherry_testing.client_runs import Wherry
@@ -53,12 +53,12 @@ def test_each_option_reaches_the_queue(signed_in: Wherry, centre: FakeCentre) ->
         keep_modify_times=False,
         include=["*.dat", "run7/**"],
         exclude=["*.tmp"],
-        data_channel=messages.DATA_CHANNEL_ENCRYPTED,
+        data_channel=data_channel_pb2.DATA_CHANNEL_ENCRYPTED,
         dry_run=True,
     )
     assert copied(signed_in, centre, "--no-verify").options.verification == messages.VERIFICATION_SIZE
     channel = copied(signed_in, centre, "--data-channel", "authenticated").options.data_channel
-    assert channel == messages.DATA_CHANNEL_AUTHENTICATED
+    assert channel == data_channel_pb2.DATA_CHANNEL_AUTHENTICATED
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_job_shows_what_was_left_alone_and_how_its_bytes_went(signed_in: Wherr
     step.progress.MergeFrom(
         messages.JobProgress(files_unchanged=3, entries_skipped=2, extraneous_total=7, extraneous_removed=6)
     )
-    step.data_channels.extend([messages.DATA_CHANNEL_CLEAR, messages.DATA_CHANNEL_ENCRYPTED])
+    step.data_channels.extend([data_channel_pb2.DATA_CHANNEL_CLEAR, data_channel_pb2.DATA_CHANNEL_ENCRYPTED])
     centre.queue.script = [step]
     told = signed_in("cp", "-r", "site-a:data", "site-b:inbox")
     assert told.out.splitlines()[-1] == (

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from wherry.type.v1 import data_channel_pb2
 from wherry_fakes.centre import FakeCentre
 from wherry_testing.client_runs import Wherry
 from wherry_testing.pki import TestPki
@@ -66,31 +67,67 @@ def test_a_site_is_registered_from_options_shown_changed_and_removed(
 
 
 @pytest.mark.row("C2", missing=LATER_OF_C2)
+@pytest.mark.row("S3", missing="token, macaroon and anonymous sites, VOMS")
+def test_what_a_site_demands_of_its_data_channels_is_said_shown_and_changed(
+    signed_in: Wherry, centre: FakeCentre, authority: Path
+) -> None:
+    door = ("--auth", "c.example.org:7512", "--endpoint", "gsiftp://c.example.org", "--ca", str(authority))
+    assert signed_in("site", "add", "site-c", *door, "--data-channel", "authenticated").status == 0
+    made = centre.sites.sites["sites/site-c"]
+    assert made.data_channel == data_channel_pb2.DATA_CHANNEL_AUTHENTICATED
+    assert "data channel   authenticated at least" in signed_in("site", "show", "site-c").out
+    assert signed_in("site", "show", "site-c", "--json").json["site"]["dataChannel"] == "DATA_CHANNEL_AUTHENTICATED"
+    assert "encrypted at least" in signed_in("site", "update", "site-c", "--data-channel", "encrypted").out
+    assert signed_in("site", "update", "site-c", "--title", "C").status == 0
+    assert made.data_channel == data_channel_pb2.DATA_CHANNEL_ENCRYPTED, "what was not given stays"
+    assert "data channel  as the job asks" in signed_in("site", "show", "site-a").out
+    assert signed_in("site", "update", "site-c", "--data-channel", "secret").status == 2
+
+
+def kit_prints(authority: Path) -> dict[str, object]:
+    """What `wherry-endpoint show --json` prints."""
+    return {
+        "name": "SITE_C",
+        "title": "University of C",
+        "myproxy": {"host": "c.example.org", "port": 7512},
+        "endpoint": {"scheme": "gsiftp", "host": "c.example.org", "port": 2811, "root_path": "/data"},
+        "default_path": "/data",
+        "hosts_ca": {
+            "subject": "/O=SITE_C/CN=Host CA c-12",
+            "pem": authority.read_text(),
+            "namespaces": ["/O=SITE_C/OU=Hosts/*"],
+        },
+        "users_ca": {
+            "subject": "/O=SITE_C/CN=User CA c-34",
+            "pem": authority.read_text(),
+            "namespaces": ["/O=SITE_C/OU=People/*"],
+        },
+    }
+
+
+@pytest.mark.row("C2", missing=LATER_OF_C2)
+@pytest.mark.row("S3", missing="token, macaroon and anonymous sites, VOMS")
+def test_a_registration_file_can_say_what_the_site_demands_of_its_data_channels(
+    signed_in: Wherry, centre: FakeCentre, authority: Path, tmp_path: Path
+) -> None:
+    shown = tmp_path / "site.json"
+    for unfit in ("secret", "", 3, ["clear"]):
+        shown.write_text(json.dumps(kit_prints(authority) | {"data_channel": unfit}))
+        refused = signed_in("site", "add", "--from", str(shown))
+        assert (refused.status, "clear, authenticated, encrypted" in refused.err) == (2, True)
+    shown.write_text(json.dumps(kit_prints(authority) | {"data_channel": "encrypted"}))
+    assert signed_in("site", "add", "--from", str(shown)).status == 0
+    assert centre.sites.sites["sites/site-c"].data_channel == data_channel_pb2.DATA_CHANNEL_ENCRYPTED
+    assert signed_in("site", "add", "site-d", "--from", str(shown), "--data-channel", "clear").status == 0
+    assert centre.sites.sites["sites/site-d"].data_channel == data_channel_pb2.DATA_CHANNEL_CLEAR
+
+
+@pytest.mark.row("C2", missing=LATER_OF_C2)
 def test_a_site_is_registered_from_what_the_endpoint_kit_prints(
     signed_in: Wherry, centre: FakeCentre, authority: Path, tmp_path: Path
 ) -> None:
     shown = tmp_path / "site.json"
-    shown.write_text(
-        json.dumps(
-            {
-                "name": "SITE_C",
-                "title": "University of C",
-                "myproxy": {"host": "c.example.org", "port": 7512},
-                "endpoint": {"scheme": "gsiftp", "host": "c.example.org", "port": 2811, "root_path": "/data"},
-                "default_path": "/data",
-                "hosts_ca": {
-                    "subject": "/O=SITE_C/CN=Host CA c-12",
-                    "pem": authority.read_text(),
-                    "namespaces": ["/O=SITE_C/OU=Hosts/*"],
-                },
-                "users_ca": {
-                    "subject": "/O=SITE_C/CN=User CA c-34",
-                    "pem": authority.read_text(),
-                    "namespaces": ["/O=SITE_C/OU=People/*"],
-                },
-            }
-        )
-    )
+    shown.write_text(json.dumps(kit_prints(authority)))
     assert signed_in("site", "add", "--from", str(shown), "--public").status == 0
     made = centre.sites.sites["sites/site-c"]
     assert (made.title, made.auth_address, made.public) == ("University of C", "c.example.org:7512", True)

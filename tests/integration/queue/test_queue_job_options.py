@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.queue.v1 import job_service_pb2_grpc, lease_service_pb2
-from wherry.type.v1 import entry_pb2
+from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_testing.queue_service import QueueServiceUnderTest, TestWorker, copy_request, next_of, packed
 from wherry_testing.refusals import fields_of, reason_of
 
@@ -28,7 +28,7 @@ OPTIONS = pb.CopyOptions(
     keep_modify_times=False,
     include=["*.dat"],
     exclude=["tmp/**"],
-    data_channel=pb.DATA_CHANNEL_ENCRYPTED,
+    data_channel=data_channel_pb2.DATA_CHANNEL_ENCRYPTED,
 )
 
 
@@ -99,7 +99,7 @@ async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
             results = lease_service_pb2.ChunkResults(results=[beside, result]).SerializeToString()
             chunk: dict[str, Any] = {
                 "done": b"\x03", "files_done": 2, "bytes_done": 20, "files_unchanged": 1,
-                "data_channel": pb.DATA_CHANNEL_ENCRYPTED, "results": zstandard.compress(results),
+                "data_channel": data_channel_pb2.DATA_CHANNEL_ENCRYPTED, "results": zstandard.compress(results),
             }  # fmt: skip
             await worker.settle(lease, **(chunk if lease.HasField("copy_files") else {}))
         assert seen["copy_files"].copy_files.options == OPTIONS
@@ -109,7 +109,7 @@ async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
     progress = ended.progress
     assert (progress.files_total, progress.files_done, progress.files_unchanged) == (5, 5, 4)
     assert (progress.bytes_done, progress.entries_skipped) == (320, 1)
-    assert list(ended.data_channels) == [pb.DATA_CHANNEL_ENCRYPTED]
+    assert list(ended.data_channels) == [data_channel_pb2.DATA_CHANNEL_ENCRYPTED]
     skipped, one, two = await files_of(queue, jobs, job.name)
     assert (skipped.state, skipped.path, skipped.failure.reason) == (
         pb.FILE_STATE_SKIPPED, "/data/x/link", "SYMLINK_SKIPPED",

@@ -16,6 +16,7 @@ import jwt
 import pytest
 from wherry.site.v1 import site_service_pb2 as pb
 from wherry.site.v1 import site_service_pb2_grpc as stubs
+from wherry.type.v1 import data_channel_pb2
 from wherry_fakes.token_issuers import Signer
 from wherry_testing.sites import RealSite
 
@@ -124,6 +125,24 @@ async def test_a_worker_gets_doors_authorities_and_ends_for_each_site_source_fir
         left_s = one.expire_time.ToSeconds() - time.time()
         assert 3500 < left_s <= 3601, "a proxy lives an hour at most"
         assert one.session_expire_time.ToSeconds() - time.time() > 11 * 3600
+
+
+@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+async def test_a_worker_learns_what_each_site_demands_of_its_data_channels_as_soon_as_it_is_said(
+    signed_in: Any, two_sites: TwoSites
+) -> None:
+    token = signed_in.lease(*two_sites)
+    before = await signed_in.fetch(token)
+    assert [one.data_channel for one in before.sites] == [data_channel_pb2.DATA_CHANNEL_UNSPECIFIED] * 2
+    demanding = pb.Site(name=f"sites/{two_sites[1].name}", data_channel=data_channel_pb2.DATA_CHANNEL_ENCRYPTED)
+    await signed_in.sites.UpdateSite(pb.UpdateSiteRequest(site=demanding), **signed_in.as_user())
+    after = await signed_in.fetch(token, *(one.credential_id for one in before.sites))
+    assert [one.data_channel for one in after.sites] == [
+        data_channel_pb2.DATA_CHANNEL_UNSPECIFIED,
+        data_channel_pb2.DATA_CHANNEL_ENCRYPTED,
+    ]
+    held = [one.credential_id for one in before.sites]
+    assert [one.credential_id for one in after.sites] == held, "nobody has to sign in again for it"
 
 
 @pytest.mark.row("S6")

@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from wherry.site.v1 import site_service_pb2 as pb
 from wherry.site.v1 import site_service_pb2_grpc as stubs
+from wherry.type.v1 import data_channel_pb2
 from wherry_fakes.site_sign_in import FakeCa
 from wherry_testing.pki import TestPki
 from wherry_testing.site_service import running_site_service
@@ -217,6 +218,29 @@ async def test_an_owner_changes_what_the_mask_names_and_nothing_else(centre: Any
 
 
 @S3
+async def test_what_a_site_demands_of_its_data_channels_is_said_changed_and_taken_back(centre: Any) -> None:
+    site = site_named("Mine")
+    site.data_channel = data_channel_pb2.DATA_CHANNEL_AUTHENTICATED
+    assert (await create(centre, "mine", site)).data_channel == data_channel_pb2.DATA_CHANNEL_AUTHENTICATED
+    others = await create(centre, "other", site_named("Other"))
+    assert others.data_channel == data_channel_pb2.DATA_CHANNEL_UNSPECIFIED
+
+    async def after(change: pb.Site, *mask: str) -> data_channel_pb2.DataChannel.ValueType:
+        change.name = "sites/mine"
+        request = pb.UpdateSiteRequest(site=change, update_mask=FieldMask(paths=mask))
+        answered = await centre.sites.UpdateSite(request, **centre.as_user())
+        assert answered == await centre.sites.GetSite(pb.GetSiteRequest(name="sites/mine"), **centre.as_user())
+        changed: data_channel_pb2.DataChannel.ValueType = answered.data_channel
+        return changed
+
+    encrypted = data_channel_pb2.DATA_CHANNEL_ENCRYPTED
+    assert await after(pb.Site(data_channel=encrypted), "data_channel") == encrypted
+    assert await after(pb.Site(title="Renamed")) == encrypted, "what was not given stays"
+    assert await after(pb.Site(data_channel=data_channel_pb2.DATA_CHANNEL_CLEAR)) == data_channel_pb2.DATA_CHANNEL_CLEAR
+    assert await after(pb.Site(), "data_channel") == data_channel_pb2.DATA_CHANNEL_UNSPECIFIED
+
+
+@S3
 @pytest.mark.parametrize(
     ("change", "mask", "field"),
     [
@@ -226,6 +250,7 @@ async def test_an_owner_changes_what_the_mask_names_and_nothing_else(centre: Any
         (pb.Site(), ["title"], "site.title"),
         (pb.Site(), ["certificate_authorities"], "site.certificate_authorities"),
         (pb.Site(default_path="x"), [], "site.default_path"),
+        (pb.Site.FromString(b"\x70\x09"), ["data_channel"], "site.data_channel"),  # a value that there is not
     ],
 )
 async def test_an_unfit_change_is_refused_with_the_field_named(

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from wherry_site.directory import default_path
 from wherry_site.sites import (
     CHANGEABLE_SITE_FIELDS,
+    DATA_CHANNELS,
     Endpoint,
     HostPort,
+    draft_problems,
     duplicate_doors,
     fields_to_change,
     is_site_id,
@@ -72,6 +74,16 @@ def test_a_path_is_absolute_and_has_no_way_up(path: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/data/{user}", "/a b/#/%41/é/..x/x..", "/-rf"])
 def test_other_paths_are_fit(path: str) -> None:
     assert path_fault(path) is None
+
+
+@S3
+def test_a_demand_on_data_channels_is_one_of_those_that_there_are_or_none() -> None:
+    draft = a_site().draft
+    for channel in ("", *DATA_CHANNELS):
+        assert draft_problems(dataclasses.replace(draft, data_channel=channel)) == []
+    for channel in ("unknown", "CLEAR", " "):
+        problems = draft_problems(dataclasses.replace(draft, data_channel=channel))
+        assert [problem.field for problem in problems] == ["site.data_channel"]
 
 
 @S3

@@ -19,13 +19,13 @@ from wherry.queue.v1 import lease_service_pb2 as pb
 from wherry.queue.v1 import lease_service_pb2_grpc
 from wherry.site.v1 import site_service_pb2 as site_pb
 from wherry.site.v1 import site_service_pb2_grpc
-from wherry.type.v1 import entry_pb2
+from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_chassis.tls import ServiceChannels, server_credentials
 from wherry_fakes.scripted_leases import ScriptedServices
 from wherry_testing.pki import TestPki
 from wherry_worker import translation
 from wherry_worker.access import SiteAccess
-from wherry_worker.engine.messages import Entry, Problem
+from wherry_worker.engine.messages import Entry, Problem, Protection
 from wherry_worker.engine.paths import to_text
 from wherry_worker.filtering import Filters
 from wherry_worker.ports import (
@@ -293,6 +293,33 @@ async def test_credentials_come_whole_or_stay_as_they_are_held(services: Wired) 
         await sites.fetch("token", [replace(access, credential_id="another")])
 
 
+@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+async def test_what_a_site_demands_of_its_data_channels_comes_with_every_answer(services: Wired) -> None:
+    scripted, _, sites = services
+    scripted.credentials.sites.append(credential())
+    (access,) = await sites.fetch("token", [])
+    assert access.data_channel is None
+    demanded: list[tuple[data_channel_pb2.DataChannel.ValueType, Protection]] = [
+        (data_channel_pb2.DATA_CHANNEL_CLEAR, "clear"),
+        (data_channel_pb2.DATA_CHANNEL_AUTHENTICATED, "authenticated"),
+        (data_channel_pb2.DATA_CHANNEL_ENCRYPTED, "encrypted"),
+    ]
+    for value, protection in demanded:
+        # Also where the credential itself is held already.
+        scripted.credentials.sites[0].CopyFrom(credential(b""))
+        scripted.credentials.sites[0].data_channel = value
+        assert await sites.fetch("token", [access]) == [replace(access, data_channel=protection)]
+
+
+@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+async def test_a_demand_that_this_release_does_not_know_is_not_taken_for_none(services: Wired) -> None:
+    scripted, _, sites = services
+    later = site_pb.SiteCredential.FromString(credential().SerializeToString() + b"\x40\x09")  # data_channel: 9
+    scripted.credentials.sites.append(later)
+    with pytest.raises(CredentialRefused, match="does not know"):
+        await sites.fetch("token", [])
+
+
 @pytest.mark.row("S6")
 @pytest.mark.parametrize(
     ("code", "reason", "error"),
@@ -334,7 +361,7 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
                     keep_modify_times=False,
                     include=["*.dat"],
                     exclude=["tmp"],
-                    data_channel=job_pb.DATA_CHANNEL_ENCRYPTED,
+                    data_channel=data_channel_pb2.DATA_CHANNEL_ENCRYPTED,
                     delete_extraneous=True,
                     dry_run=True,
                 ),

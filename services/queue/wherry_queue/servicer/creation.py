@@ -16,6 +16,7 @@ from wherry_chassis.errors import FieldProblem, InvalidFields
 from wherry_queue.jobs import NewJob, NewTask, copy_tasks, remove_tasks, rename_tasks, tree_tasks
 from wherry_queue.paths import absolute, as_known
 from wherry_queue.servicer.messages import location_path
+from wherry_queue.servicer.option_checks import check_copy
 from wherry_queue.servicer.pages import SPECIFICATION_BYTES
 from wherry_queue.site_directory import ResolvedSite, SiteDirectory, SitesUnavailable, signed_in
 from wherry_queue.states import TaskKind
@@ -168,9 +169,8 @@ def _places(job: pb.Job, operation: str, at: str) -> _Places:
 
 def _check_options(job: pb.Job, operation: str, at: str) -> None:
     """Refuses what has no meaning together; raises InvalidFields."""
-    if operation == "copy" and job.copy.options.delete_extraneous and not job.copy.recursive:
-        problem = "needs `recursive`: it is about what directories hold"
-        raise InvalidFields(FieldProblem(f"{at}.copy.options.delete_extraneous", problem))
+    if operation == "copy":
+        check_copy(job.copy, f"{at}.copy")
     if operation == "change_mode" and not (
         job.change_mode.HasField("mode") or job.change_mode.HasField("directory_mode")
     ):
@@ -219,8 +219,9 @@ def _tasks(draft: _Draft, paths: Sequence[bytes]) -> Sequence[NewTask]:
     try:
         match draft.operation:
             case "copy":
-                same_site = draft.source_site == draft.destination_site
-                return copy_tasks(list(zip(paths[::2], paths[1::2], strict=True)), same_site=same_site)
+                items = list(zip(paths[::2], paths[1::2], strict=True))
+                deletes = draft.request.job.copy.options.delete_extraneous
+                return copy_tasks(items, same_site=draft.source_site == draft.destination_site, deletes=deletes)
             case "remove":
                 return remove_tasks(paths)
             case "change_mode":

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.queue.v1 import job_service_pb2 as pb
-from wherry.type.v1 import entry_pb2
+from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_chassis.errors import FieldProblem, InvalidFields
 
 from wherry_queue.job_files import Cursor
@@ -20,6 +20,7 @@ from wherry_queue.waiting import Reason
 _MOST_ID = (1 << 63) - 1
 """What databases take."""
 _FAILURE_CHARS = 8_000
+_CHANNELS = [data_channel_pb2.DataChannel.ValueType(number) for number in data_channel_pb2.DataChannel.values()]
 _UNKNOWN_PAGE = "is not a token of an earlier answer; leave it empty to begin anew"
 
 
@@ -131,7 +132,7 @@ def job_message(view: JobView) -> pb.Job:
     job.name, job.owner, job.priority = f"jobs/{row.uid}", view.owner, row.priority
     job.state = getattr(pb, f"JOB_STATE_{state.name}")
     job.item_count = row.item_count
-    job.data_channels.extend(pb.DataChannel.ValueType(n) for n in pb.DataChannel.values() if row.data_channels >> n & 1)
+    job.data_channels.extend(channel for channel in _CHANNELS if row.data_channels >> channel & 1)
     job.progress.CopyFrom(_progress(view, finished=state in FINISHED))
     if failure := failure_message(row.failure):
         job.failure.CopyFrom(failure)

@@ -18,8 +18,9 @@ from wherry_queue.jobs import Chunk, NewJob
 from wherry_queue.pairs import PairBounds, PairCutter
 from wherry_queue.paths import is_absolute
 from wherry_queue.servicer.chunk_payloads import packer
-from wherry_queue.servicer.creation import DEFAULT_PRIORITY, path_at, sessions_of, sites_if_known, sites_of
+from wherry_queue.servicer.creation import DEFAULT_PRIORITY, path_at, sessions_of, sites_if_known
 from wherry_queue.servicer.messages import raw, shown
+from wherry_queue.servicer.option_checks import check_pairs
 from wherry_queue.site_directory import SiteDirectory
 from wherry_queue.store import staging
 from wherry_queue.store.staging import Roots
@@ -90,10 +91,8 @@ class _Upload:
     ) -> _Upload:
         """Checks what holds for all pairs."""
         ends = (asked.source.site, asked.destination.site)
-        options = _options(asked)
-        # A dry run has nothing that could wait until its sites are known: it is over as soon as it is made.
-        known = sites_of if options.dry_run else sites_if_known
-        sites = await known(ends, user, directory)
+        check_pairs(asked.options, asked.overwrite)
+        sites = await sites_if_known(ends, user, directory)
         source, destination = (
             path_at(location, sites, f"copy.{field}.path")
             for field, location in (("source", asked.source), ("destination", asked.destination))
@@ -111,8 +110,7 @@ class _Upload:
             request_id=asked.request_id or None,
             priority=asked.priority if asked.HasField("priority") else DEFAULT_PRIORITY,
             overwrite=asked.overwrite or pb.OVERWRITE_POLICY_NEVER,
-            options=options.SerializeToString(),
-            dry_run=options.dry_run,
+            options=asked.options.SerializeToString(),
             sessions={} if sites is None else sessions_of(sites, ends),
             unresolved=sites is None,
         )
@@ -153,15 +151,6 @@ class _Upload:
         logger().info("staged_copy_given_up", pairs=self._cutter.count)
 
 
-def _options(asked: pb.PairsCopy) -> pb.CopyOptions:
-    """Returns how a copy is made, without what has no meaning where every file is named."""
-    options = pb.CopyOptions()
-    options.CopyFrom(asked.options)
-    for name in ("include", "exclude", "delete_extraneous"):
-        options.ClearField(name)
-    return options
-
-
 def _cannot_be_compared(end: str) -> NoReturn:
     """Refuses a copy within a site of which one end begins nobody knows where: each file might go onto itself."""
     problem = "is relative, and where that begins cannot be asked at the moment; write it as an absolute path"
@@ -174,7 +163,7 @@ def _described(new: NewJob, asked: pb.PairsCopy, cutter: PairCutter) -> NewJob:
         pb.CopyItem(source=_location(asked.source.site, source), destination=_location(asked.destination.site, other))
         for source, other in cutter.shown
     ]
-    options = _options(asked) if asked.HasField("options") else None
+    options = asked.options if asked.HasField("options") else None
     job = pb.Job(copy=pb.CopyOperation(items=items, overwrite=asked.overwrite, options=options))
     return replace(new, specification=job.SerializeToString(), item_count=cutter.count)
 

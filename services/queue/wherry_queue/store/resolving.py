@@ -89,7 +89,8 @@ def _rewrite(connection: Connection, job: UnresolvedJob, sites: Mapping[str, Res
     chunks = first.kind in CHUNKS
     tasks = [first] if chunks else connection.execute(query).all()
     defaults = sites[job.source].default_path, sites[job.destination].default_path
-    paths = resolved_paths(tasks, *defaults, same_site=job.source == job.destination)
+    deletes = connection.execute(sa.select(Job.delete_extraneous).where(Job.id == job.job_id)).scalar_one()
+    paths = resolved_paths(tasks, *defaults, same_site=job.source == job.destination, deletes=deletes)
     if isinstance(paths, Failure):
         return paths
     changed = [

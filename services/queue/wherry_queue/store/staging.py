@@ -87,8 +87,7 @@ def complete(connection: Connection, copy_id: int, new: NewJob, roots: Roots) ->
     lane = lanes[0]
     job = connection.execute(sa.select(Job.tasks_open, Job.ended_ms).where(Job.id == job_id)).one()
     if not job.tasks_open and job.ended_ms is None:  # else the same request has made it before
-        ids = _insert_tasks(connection, copy_id, job_id, lane.id, roots, dry_run=new.dry_run)
-        ready = [] if new.dry_run else ids
+        ready = _insert_tasks(connection, copy_id, job_id, lane.id, roots)
         files, total_bytes = connection.execute(
             sa.select(sa.func.sum(_CHUNK.c.entry_count), sa.func.sum(_CHUNK.c.total_bytes)).where(
                 _CHUNK.c.copy_id == copy_id
@@ -97,13 +96,7 @@ def complete(connection: Connection, copy_id: int, new: NewJob, roots: Roots) ->
         connection.execute(
             sa.update(Job)
             .where(Job.id == job_id)
-            .values(
-                tasks_open=len(ready),
-                phase_open=len(ready),
-                files_total=int(files),
-                bytes_total=int(total_bytes),
-                ended_ms=None if ready else database_now_ms(connection),
-            )
+            .values(tasks_open=len(ready), phase_open=len(ready), files_total=int(files), bytes_total=int(total_bytes))
         )
         add_pending(connection, {lane.id: ready})
     forget(connection, copy_id)
@@ -120,15 +113,12 @@ def _touch(connection: Connection, copy_id: int, more_bytes: int = 0) -> int:
     return int(user_id)
 
 
-def _insert_tasks(
-    connection: Connection, copy_id: int, job_id: int, lane_id: int, roots: Roots, *, dry_run: bool
-) -> list[int]:
-    state = TaskState.PLANNED if dry_run else TaskState.READY
+def _insert_tasks(connection: Connection, copy_id: int, job_id: int, lane_id: int, roots: Roots) -> list[int]:
     values = {
         "job_id": sa.literal(job_id, sa.BigInteger()),
         "lane_id": sa.literal(lane_id, sa.BigInteger()),
         "kind": sa.literal(int(TaskKind.COPY_FILES), sa.SmallInteger()),
-        "state": sa.literal(int(state), sa.SmallInteger()),
+        "state": sa.literal(int(TaskState.READY), sa.SmallInteger()),
         "source_path": sa.literal(roots.source, sa.LargeBinary()),
         "destination_path": sa.literal(roots.destination, sa.LargeBinary()),
         "below": sa.true(),

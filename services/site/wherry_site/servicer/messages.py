@@ -7,6 +7,7 @@ from collections.abc import Collection
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from wherry.site.v1 import site_service_pb2 as pb
+from wherry.type.v1 import data_channel_pb2
 
 from wherry_site import names
 from wherry_site.credentials import SiteCredential
@@ -24,6 +25,13 @@ _CHANGE_KINDS: dict[ChangeKind, pb.SessionChangeKind.ValueType] = {
     ChangeKind.SIGNED_OUT: pb.SESSION_CHANGE_KIND_SIGNED_OUT,
 }
 _AUTH_KIND_VALUES = {kind: value for value, kind in _AUTH_KINDS.items()}
+_DATA_CHANNELS: dict[data_channel_pb2.DataChannel.ValueType, str] = {
+    data_channel_pb2.DATA_CHANNEL_UNSPECIFIED: "",
+    data_channel_pb2.DATA_CHANNEL_CLEAR: "clear",
+    data_channel_pb2.DATA_CHANNEL_AUTHENTICATED: "authenticated",
+    data_channel_pb2.DATA_CHANNEL_ENCRYPTED: "encrypted",
+}
+_DATA_CHANNEL_VALUES = {channel: value for value, channel in _DATA_CHANNELS.items()}
 
 
 def draft_input(message: pb.Site) -> DraftInput:
@@ -35,6 +43,8 @@ def draft_input(message: pb.Site) -> DraftInput:
         auth_kind=_AUTH_KINDS.get(message.auth_kind, ""),
         auth_address=message.auth_address,
         default_path=message.default_path or "/",
+        # What is not known is refused, and never taken for no demand.
+        data_channel=_DATA_CHANNELS.get(message.data_channel, "unknown"),
     )
     authorities = [(one.certificate_pem, list(one.namespaces)) for one in message.certificate_authorities]
     return DraftInput(draft, authorities, [endpoint(one) for one in message.endpoints])
@@ -64,6 +74,7 @@ def site_message(site: Site) -> pb.Site:
         auth_address=draft.auth_address,
         certificate_authorities=authority_messages(site),
         default_path=draft.default_path,
+        data_channel=_DATA_CHANNEL_VALUES[draft.data_channel],
         endpoints=[endpoint_message(site.id, one) for one in site.endpoints],
         create_time=timestamp(site.create_ms),
         update_time=timestamp(site.update_ms),
@@ -136,6 +147,7 @@ def credential_message(credential: SiteCredential) -> pb.SiteCredential:
         proxy_pem=credential.pem,
         expire_time=timestamp(credential.expire_ms),
         session_expire_time=timestamp(credential.session_expire_ms),
+        data_channel=_DATA_CHANNEL_VALUES[site.draft.data_channel],
     )
 
 

@@ -72,6 +72,7 @@ def upgrade() -> None:
         sa.Column("auth_kind", sa.String(length=20), nullable=False),
         sa.Column("auth_address", sa.String(length=300), nullable=False),
         sa.Column("default_path", sa.Text(), nullable=False),
+        sa.Column("data_channel", sa.String(length=20), nullable=False),
         sa.Column("create_ms", sa.BigInteger(), nullable=False),
         sa.Column("update_ms", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
