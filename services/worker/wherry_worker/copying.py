@@ -29,7 +29,7 @@ from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.temporary import tag_of
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineUnavailable
-from wherry_worker.protection import strongest, with_policy
+from wherry_worker.protection import demanded, with_policy
 from wherry_worker.stopping import LEASE_LOST
 from wherry_worker.work import (
     ChangeModes,
@@ -145,7 +145,6 @@ async def copy_chunk(
     One that is paused ends as completed with what is done; the queue has the rest done later. `sites` are both ends,
     whose demands on the protection of the bytes hold whatever the job says.
     """
-    protection = strongest(chunk.rules.protection, *(site.data_channel for site in sites))
     tag, fence = tag_of(attempt.lease.ref.task), attempt.lease.ref.fence
     tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory, chunk.rules.algorithm)
     _refuse_unfit(tally, chunk.items, chunk.make_parents)
@@ -161,7 +160,8 @@ async def copy_chunk(
             chunk.rules.algorithm,
             remove_stale=fence > 1 or deaths > 0,
             make_parents=chunk.make_parents,
-            protection=protection,
+            protection=chunk.rules.protection,
+            least_protection=demanded(sites),
             comparison=chunk.rules.comparison,
             verification=chunk.rules.verification,
             keep_times=chunk.rules.keep_times,

@@ -1,20 +1,20 @@
-"""How bytes are protected on their way: what a copy asks its engine for, and whose demand it is. Pure."""
+"""What sites demand of the protection of bytes on their way, and whose demand it is. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from wherry_worker.access import SiteAccess
 from wherry_worker.engine.messages import Problem, Protection
+from wherry_worker.engine.protection import strongest
 
-_STRENGTH: Mapping[Protection, int] = {"clear": 0, "authenticated": 1, "encrypted": 2}
 _NOT_PROTECTED = "DATA_CHANNEL_NOT_PROTECTED"
 
 
-def strongest(*asked: Protection | None) -> Protection | None:
-    """Returns the strongest of what is asked for; None where nobody asks for anything, and the engine may choose."""
-    return max((one for one in asked if one is not None), key=_STRENGTH.__getitem__, default=None)
+def demanded(sites: Iterable[SiteAccess]) -> Protection:
+    """Returns the least that sites demand, whatever a job says: the strongest of their demands."""
+    return strongest(*(site.data_channel for site in sites))
 
 
 def with_policy(problem: Problem, sites: Iterable[SiteAccess]) -> Problem:

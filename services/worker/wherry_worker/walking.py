@@ -29,7 +29,7 @@ from wherry_worker.engine.messages import (
 )
 from wherry_worker.engine.overwriting import decide
 from wherry_worker.engine.paths import byte_order, join, parent
-from wherry_worker.engine.temporary import PREFIX
+from wherry_worker.engine.temporary import is_temporary
 from wherry_worker.engine_process import EngineTaskFailed
 from wherry_worker.engines import EngineHandle
 from wherry_worker.filtering import EVERYTHING
@@ -60,8 +60,8 @@ def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder, destination_name
     match entry.kind:
         case _ if not is_name(entry.name):
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _UNLISTABLE))
-        case _ if entry.name.startswith(PREFIX):
-            # Another copy's unfinished file, here because this directory is a destination too.
+        case _ if is_temporary(entry.name) and not destination_name:
+            # Another copy's unfinished file, here because this directory is a destination too. Who names it wants it.
             batch.skip(entry.name)
         case _ if rules.filters.excludes(below, entry.name):
             batch.skip(entry.name)
@@ -69,6 +69,9 @@ def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder, destination_name
             batch.skip(entry.name)
         case "directory" if here in ("file", "other"):  # a link may lead to a directory: the walk will find out
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_DIRECTORY))
+        case "directory" if here == "symlink" and rules.delete_extraneous:
+            # What it leads to lies elsewhere: there nothing is extraneous.
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, _LINK_IN_THE_WAY))
         case "directory" if entry.target and leads_upwards(walk.source_path, entry.target):
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _LOOP))
         case "directory":
@@ -97,7 +100,7 @@ def extraneous_entry(entry: Entry, walk: WalkCopy, batch: BatchBuilder) -> None:
     What filters leave out is left alone, and so are directories where there are filters: they may hold such.
     """
     filters = walk.rules.filters
-    if entry.name.startswith(PREFIX) or entry.kind == "unlistable" or not is_name(entry.name):
+    if is_temporary(entry.name) or entry.kind == "unlistable" or not is_name(entry.name):
         batch.skip(entry.name)
     elif entry.kind == "directory" and filters == EVERYTHING:
         batch.add_extraneous_directory(entry.name)
@@ -388,6 +391,13 @@ _NOT_RECURSIVE_REMOVAL = Problem("IS_A_DIRECTORY", "This is a directory.", "user
 _INTO_ITSELF = Problem("DESTINATION_INSIDE_SOURCE", "A directory cannot be copied into itself.", "user")
 _IN_THE_WAY_OF_DIRECTORY = Problem(
     "DESTINATION_NOT_A_DIRECTORY", "The destination has a file where a directory is to be made.", "user"
+)
+_LINK_IN_THE_WAY = Problem(
+    "DESTINATION_NOT_A_DIRECTORY",
+    "The destination has a symbolic link where a directory is to be made, and what only the destination has is to be "
+    "removed: what the link leads to would be.",
+    "user",
+    help="Remove the link, or copy without removing anything.",
 )
 _IN_THE_WAY_OF_FILE = Problem(
     "DESTINATION_IS_A_DIRECTORY", "The destination has a directory where a file is to be written.", "user"

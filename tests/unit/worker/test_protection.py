@@ -16,9 +16,10 @@ from wherry_fakes.worker_access import folder_access, folder_pool
 from wherry_fakes.worker_ports import FakeQueue, FakeSites
 from wherry_worker.attempt import Attempt
 from wherry_worker.engine.messages import CopyFiles, Message, Protection, Task
+from wherry_worker.engine.protection import strongest
 from wherry_worker.engine.verification import not_protected, size_differs
 from wherry_worker.engines import EngineKey, Engines, Plan
-from wherry_worker.protection import strongest, with_policy
+from wherry_worker.protection import with_policy
 from wherry_worker.running import TaskRunner
 from wherry_worker.work import ChunkItem, CopyChunk, CopyRules, Lease, LeaseRef, Outcome, Settlement, WorkClass
 
@@ -29,13 +30,13 @@ ASKED: list[Protection | None] = [None, "clear", "authenticated", "encrypted"]
 class NotingEngine(PretendingEngine):
     """Tells what it was asked for."""
 
-    def __init__(self, asked: list[Protection | None]) -> None:
+    def __init__(self, asked: list[tuple[Protection | None, Protection]]) -> None:
         super().__init__(Pretence())
         self._asked = asked
 
     async def run(self, task: Task, deadline: float) -> AsyncGenerator[Message, None]:
         if isinstance(task, CopyFiles):
-            self._asked.append(task.protection)
+            self._asked.append((task.protection, task.least_protection))
         async with aclosing(super().run(task, deadline)) as messages:
             async for message in messages:
                 yield message
@@ -44,7 +45,7 @@ class NotingEngine(PretendingEngine):
 class NotingEngines(PretendingEngines):
     def __init__(self) -> None:
         super().__init__(Pretence())
-        self.asked: list[Protection | None] = []
+        self.asked: list[tuple[Protection | None, Protection]] = []
 
     @asynccontextmanager
     async def engine(self, key: EngineKey, plan: Plan) -> AsyncIterator[PretendingEngine]:
@@ -91,46 +92,38 @@ def lab(tmp_path: Path) -> Lab:
 @given(st.lists(st.sampled_from(ASKED), max_size=3))
 def test_the_strongest_holds_whoever_asks_for_it(asked: list[Protection | None]) -> None:
     # None of them, clear, authenticated, encrypted: the list above is in this order.
-    assert strongest(*asked) == max(asked, key=ASKED.index, default=None)
-
-
-@J1
-def test_where_nobody_asks_for_anything_the_engine_may_choose() -> None:
-    assert strongest() is None
-    assert strongest(None, None, None) is None
-    assert strongest("clear", None, "authenticated") == "authenticated"
-    assert strongest("encrypted", "authenticated", "clear") == "encrypted"
+    assert strongest(*asked) == (max(asked, key=ASKED.index, default=None) or "clear")
 
 
 @J1
 @pytest.mark.parametrize(
-    ("wish", "source", "destination", "expected"),
+    ("wish", "source", "destination", "least"),
     [
-        (None, None, None, None),
+        (None, None, None, "clear"),
         ("clear", None, None, "clear"),
         ("clear", "authenticated", None, "authenticated"),
         ("clear", None, "encrypted", "encrypted"),
         (None, "encrypted", "authenticated", "encrypted"),
-        ("encrypted", "authenticated", "clear", "encrypted"),
+        ("encrypted", "authenticated", "clear", "authenticated"),
     ],
 )
-async def test_an_engine_is_asked_for_the_strongest_of_what_the_job_and_both_sites_say(
+async def test_an_engine_is_told_what_the_job_wishes_and_the_least_that_the_sites_demand(
     lab: Lab,
     wish: Protection | None,
     source: Protection | None,
     destination: Protection | None,
-    expected: Protection | None,
+    least: Protection,
 ) -> None:
     engines = NotingEngines()
     settlement = await lab.copied(engines, wish, source, destination)
-    assert (settlement.outcome, engines.asked) == (Outcome.COMPLETED, [expected])
+    assert (settlement.outcome, engines.asked) == (Outcome.COMPLETED, [(wish, least)])
 
 
 @J1
 async def test_a_copy_within_a_site_heeds_its_demand_too(lab: Lab) -> None:
     engines = NotingEngines()
     await lab.copied(engines, "clear", "encrypted", within_one=True)
-    assert engines.asked == ["encrypted"]
+    assert engines.asked == [("clear", "encrypted")]
 
 
 @J1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Raised with every change that an engine of another release would misread; both sides refuse any other.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 Side = Literal["source", "destination"]
 EntryKind = Literal["file", "directory", "symlink", "other", "unlistable"]
@@ -201,7 +201,8 @@ class CopyFiles:
     directories of the destination files are made where they are missing, each once. Temporaries stand beside the files
     that they become. `comparison` is for `if_different`. `verification` by size alone trusts the servers with the
     bytes. `keep_times` has files keep their times of change, where the destination can set them. `protection` None
-    leaves it to the engine: small files are encrypted where both doors offer it. `engines_before` have died over the
+    leaves it to the engine: small files are encrypted where both doors offer it; `least_protection` is what the sites
+    demand in any case. `engines_before` have died over the
     same task under the same fence: their temporary names are not used again.
     """
 
@@ -219,6 +220,7 @@ class CopyFiles:
     verification: Verification = "checksum"
     keep_times: bool = True
     engines_before: int = 0
+    least_protection: Protection = "clear"
 
 
 @dataclass(frozen=True, slots=True)

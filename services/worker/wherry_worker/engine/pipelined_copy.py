@@ -44,6 +44,7 @@ from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.parents import Parents
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
+from wherry_worker.engine.protection import strongest
 from wherry_worker.engine.temporary import MOST_AGAIN, aside_name, temporary_name
 from wherry_worker.engine.verification import not_protected
 
@@ -247,13 +248,12 @@ class PipelinedCopy:
             return
         offered = bool(self._context) and all("DCSC" in door.offered for door in self._doors.values())
         wanted = self.task.protection
-        if wanted in ("authenticated", "encrypted") and not offered:
-            self._fatal = not_protected()
-        elif wanted is not None:
-            self._protection = wanted
-        elif offered and self.task.items:
+        if wanted is None and offered and self.task.items:
             average = sum(item.size_bytes for item in self.task.items) / len(self.task.items)
-            self._protection = "encrypted" if average <= _ENCRYPTED_BYTES else "clear"
+            wanted = "encrypted" if average <= _ENCRYPTED_BYTES else "clear"
+        self._protection = strongest(wanted, self.task.least_protection)
+        if self._protection != "clear" and not offered:
+            self._fatal = not_protected()
 
     def _open_pair(self) -> None:
         """Opens the connections that send bytes; what it costs is paid when the first file needs them."""

@@ -42,6 +42,7 @@ from wherry_worker.engine.messages import (
 from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
 from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
+from wherry_worker.engine.protection import strongest
 from wherry_worker.engine.stepwise_copy import StepwiseCopy, final_path, unlink_if_there
 from wherry_worker.engine.temporary import is_stale
 from wherry_worker.engine.verification import leads_nowhere, not_protected
@@ -241,7 +242,7 @@ class StepwiseEngine:
 
     def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
         """Copies file by file; what would fail for all of them ends the task. The bytes go as they are."""
-        if task.protection not in (None, "clear"):
+        if strongest(task.protection, task.least_protection) != "clear":
             raise TaskFailed(not_protected())
         yield ChannelUsed("clear")
         if task.remove_stale:

@@ -11,10 +11,13 @@ import re
 PREFIX = ".wherry-"
 #: More items than a chunk has.
 _AGAIN = 1_000_000
-MOST_AGAIN = 20
-"""So often a file is begun anew by one engine, at most; the next one counts on from there."""
+MOST_AGAIN = 10_000
+"""So often a file is begun anew by one engine, at most; the next one counts on from there.
+
+Each refused file of a chunk has those behind it begun anew, and between two files that end there may be a few losses.
+"""
 _SAFE = re.compile(r"[^A-Za-z0-9.]")
-_NAME = re.compile(r"^\.wherry-(?P<tag>[A-Za-z0-9.]{1,120})-(?P<fence>[0-9]{1,20})-(?P<index>[0-9]{1,9})(?:-old)?$")
+_NAME = re.compile(r"^\.wherry-(?P<tag>[A-Za-z0-9.]{1,120})-(?P<fence>[0-9]{1,20})-(?P<index>[0-9]{1,12})(?:-old)?\Z")
 
 
 def tag_of(task: str) -> str:
@@ -39,6 +42,11 @@ def temporary_name(tag: str, fence: int, index: int, again: int = 0) -> str:
 def aside_name(tag: str, fence: int, index: int) -> str:
     """Returns the name under which an old file waits where renames do not replace."""
     return f"{temporary_name(tag, fence, index)}-old"
+
+
+def is_temporary(name: str) -> bool:
+    """Tells whether `name` is one of a copy that runs or was killed, whoever's. Other names may begin like one."""
+    return _NAME.match(name) is not None
 
 
 def is_stale(name: str, tag: str, up_to_fence: int) -> bool:
