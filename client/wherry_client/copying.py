@@ -39,10 +39,17 @@ def plan_copy(
     return pairs
 
 
-def plan_sync(source: RemotePath, destination: RemotePath) -> list[tuple[RemotePath, RemotePath]]:
-    """Returns a directory with the one that shall hold the same, which is named exactly; raises UsageError."""
+def plan_sync(
+    source: RemotePath, destination: RemotePath, *, deletes: bool = False
+) -> list[tuple[RemotePath, RemotePath]]:
+    """Returns a directory with the one that shall hold the same, which is named exactly; raises UsageError.
+
+    `deletes`: whether what only the destination has is removed; the source must not be among that.
+    """
     pairs = [(source, destination)]
     _check_apart(pairs)
+    if deletes and source.site == destination.site and _is_inside(destination.raw, source.raw):
+        raise UsageError(f"{source} lies inside {destination}, and would be removed from there: leave out --delete.")
     return pairs
 
 

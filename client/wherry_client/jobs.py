@@ -139,11 +139,11 @@ class Jobs:
         """Does again what failed or was not done of a job that has ended."""
         return self._caller.ask(self._jobs.RetryJob, messages.RetryJobRequest(name=name))
 
-    def tasks(self, name: str) -> Iterator[messages.Task]:
-        """Yields a job's tasks in the order they were made."""
+    def tasks(self, name: str, states: Iterable[messages.TaskState.ValueType] = ()) -> Iterator[messages.Task]:
+        """Yields a job's tasks, those in one of the states or all, in the order they were made."""
         token = ""
         while True:
-            request = messages.ListTasksRequest(parent=name, page_size=500, page_token=token)
+            request = messages.ListTasksRequest(parent=name, page_size=500, page_token=token, states=states)
             answer = self._caller.ask(self._jobs.ListTasks, request)
             yield from answer.tasks
             token = answer.next_page_token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -79,6 +80,8 @@ def cp(
         data_channel, dry_run=dry_run,
     )  # fmt: skip
     policy, options = wishes.policy(), wishes.options()
+    if (include or exclude) and not recursive:
+        raise UsageError("--include and --exclude say what of directories is copied, and need -r.")
     if len(places) < 2:
         raise UsageError("cp needs a source and a destination.")
     *sources, destination = [paths.parse(place) for place in places]
@@ -122,7 +125,7 @@ def sync(
         data_channel, delete, dry_run,
     )  # fmt: skip
     policy, options = wishes.policy(), wishes.options()
-    items = copying.plan_sync(paths.parse(source), paths.parse(destination))
+    items = copying.plan_sync(paths.parse(source), paths.parse(destination), deletes=delete)
     with client_of(context) as client:
         job = client.jobs.copy(items, recursive=True, overwrite=policy, options=options, priority=priority)
         _see_copy_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
@@ -136,18 +139,29 @@ def _see_copy_through(
         return
     ended = waiting.wait(client, job, reporter_for(as_json=as_json), timeout_s)
     planned = client.jobs.files(ended.name, [messages.FILE_STATE_PLANNED])
+    emptied = _planned_directories(client, ended)
     if as_json:
         failures = [console.as_json(failure) for failure in client.jobs.failures(ended.name)]
         files = [console.as_json(file) for file in planned]
-        console.show_json({"job": console.as_json(ended), "failures": failures, "files": files})
+        directories = [console.as_json(task) for task in emptied]
+        content = {"failures": failures, "files": files, "directories": directories}
+        console.show_json({"job": console.as_json(ended), **content})
         waiting.end_with(ended)
         return
-    _show_plan(ended, list(itertools.islice(planned, SHOWN_FILES + 1)))
+    _show_plan(ended, list(itertools.islice(planned, SHOWN_FILES + 1)), emptied)
     waiting.finish(client, ended, as_json=False)
 
 
-def _show_plan(job: messages.Job, files: list[messages.JobFile]) -> None:
-    """Writes what a dry run would do, a line for each file."""
+def _planned_directories(client: Client, job: messages.Job) -> Iterator[messages.Task]:
+    """Yields the removals of directories that only the destination has: these are no files."""
+    if job.progress.extraneous_total:
+        for task in client.jobs.tasks(job.name, [messages.TASK_STATE_PLANNED]):
+            if task.kind == messages.TASK_KIND_REMOVE_DIRECTORY:
+                yield task
+
+
+def _show_plan(job: messages.Job, files: Sequence[messages.JobFile], emptied: Iterator[messages.Task]) -> None:
+    """Writes what a dry run would do, a line for each file and each directory that would go."""
     items = job.copy.items
     source, destination = (items[0].source.site, items[0].destination.site) if items else ("", "")
     for file in files[:SHOWN_FILES]:
@@ -157,7 +171,11 @@ def _show_plan(job: messages.Job, files: list[messages.JobFile]) -> None:
         else:
             goal = _place(destination, file.raw_destination_path, file.destination_path)
             console.say(f"copy {_place(source, file.raw_path, file.path)} → {goal} ({wording.size(file.size_bytes)})")
-    if len(files) > SHOWN_FILES:
+    room = max(SHOWN_FILES - len(files), 0)
+    directories = list(itertools.islice(emptied, room + 1))
+    for task in directories[:room]:
+        console.say(f"remove {_place(destination, b'', task.source_path)}/")
+    if len(files) > SHOWN_FILES or len(directories) > room:
         console.say("and more: with --json all are told")
 
 

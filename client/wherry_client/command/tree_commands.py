@@ -76,7 +76,7 @@ def sum_(
             waiting.end_with(ended)
             return
         _show_sums(files, targets[0].site)
-        waiting.finish(client, ended, as_json=False, quiet=True)
+        waiting.finish(client, ended, as_json=False, quiet=True, write=console.note)
 
 
 def _show_sums(files: Iterable[messages.JobFile], site: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 from wherry.queue.v1 import job_service_pb2
@@ -59,10 +59,18 @@ def wait(
     return job
 
 
-def finish(client: Client, job: job_service_pb2.Job, *, as_json: bool, quiet: bool = False) -> None:
+def finish(
+    client: Client,
+    job: job_service_pb2.Job,
+    *,
+    as_json: bool,
+    quiet: bool = False,
+    write: Callable[[str], None] = console.say,
+) -> None:
     """Writes a job's summary and failures, and ends the command with its status unless all was done.
 
-    `quiet` leaves out the summary of a job that was done, as commands do whose success needs no words.
+    `quiet` leaves out the summary of a job that was done, as commands do whose success needs no words. `write` writes a
+    line for people: `console.note` where the command's result is something else.
     """
     done = job.state == job_service_pb2.JOB_STATE_SUCCEEDED
     if as_json:
@@ -70,9 +78,9 @@ def finish(client: Client, job: job_service_pb2.Job, *, as_json: bool, quiet: bo
         console.show_json({"job": console.as_json(job), "failures": [console.as_json(failure) for failure in failures]})
     else:
         if not quiet or not done:
-            console.say(summary(job))
+            write(summary(job))
         if not done:
-            show_failures(client, job, SHOWN_FAILURES)
+            show_failures(client, job, SHOWN_FAILURES, write)
     end_with(job)
 
 
@@ -105,7 +113,8 @@ def summary(job: job_service_pb2.Job) -> str:
     elapsed_s = progress.elapsed.ToNanoseconds() / 1e9
     if elapsed_s:
         text += f" in {wording.duration(elapsed_s)}"
-        if kind == "copy" and progress.bytes_done:
+        # What needed no copying is among the bytes, and would look like a rate that nobody has measured.
+        if kind == "copy" and progress.bytes_done and not progress.files_unchanged:
             text += f" ({wording.rate(progress.average_bytes_per_second or progress.bytes_done / elapsed_s)})"
     return _with_ending(job, text)
 
@@ -134,7 +143,9 @@ def _with_ending(job: job_service_pb2.Job, text: str) -> str:
     return f"{ending}. {text}{f'; {failed:,} failed' if failed else ''}."
 
 
-def show_failures(client: Client, job: job_service_pb2.Job, limit: int | None) -> None:
+def show_failures(
+    client: Client, job: job_service_pb2.Job, limit: int | None, write: Callable[[str], None] = console.say
+) -> None:
     """Writes what failed and why, with each advice once; `limit` None writes all."""
     failures: Sequence[job_service_pb2.EntryFailure] = ()
     try:
@@ -148,13 +159,13 @@ def show_failures(client: Client, job: job_service_pb2.Job, limit: int | None) -
     for entry in failures[:limit]:
         path = show_name(entry.raw_path or entry.path.encode())
         text = f"{show_text(entry.failure.message)} [{show_text(entry.failure.reason)}]"
-        console.say(f"  {path}: {text}" if path else f"  {text}")
+        write(f"  {path}: {text}" if path else f"  {text}")
         advice = entry.failure.help
         if advice and advice not in advised:
             advised.add(advice)
-            console.say(f"    {show_text(advice)}")
+            write(f"    {show_text(advice)}")
     if limit is not None and len(failures) > limit:
-        console.say(f"  and more: wherry job show {wording.job_id(job)} --failures")
+        write(f"  and more: wherry job show {wording.job_id(job)} --failures")
 
 
 def _has_failures(job: job_service_pb2.Job) -> bool:

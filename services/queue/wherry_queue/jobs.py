@@ -231,18 +231,21 @@ def _check_apart(items: Sequence[tuple[bytes, bytes]], *, same_site: bool) -> No
     places: dict[bytes, int] = {}
     for index, (_, destination) in enumerate(items):
         if (other := places.setdefault(destination, index)) != index:
-            _refuse_item(index, "destination", f"is that of items[{other}] too, where what only it has is removed")
+            problem = f"is that of items[{other}] too, and what only it has is removed; make another job of it"
+            _refuse_item(index, "destination", problem)
     for index, (source, destination) in enumerate(items):
         around = [("destination", [*above(destination)]), ("source", [source, *above(source)] if same_site else [])]
         for end, directories in around:
             outer = next((places[directory] for directory in directories if directory in places), None)
+            if outer == index:
+                _refuse_item(index, end, "lies within its own destination, and would be removed from there")
             if outer is not None:
                 problem = f"lies within the destination of items[{outer}], where what only that has is removed"
-                _refuse_item(index, end, problem)
+                _refuse_item(index, end, f"{problem}; make another job of it")
 
 
 def _refuse_item(index: int, end: str, problem: str) -> NoReturn:
-    raise InvalidFields(FieldProblem(f"job.copy.items[{index}].{end}.path", f"{problem}; make another job of it"))
+    raise InvalidFields(FieldProblem(f"job.copy.items[{index}].{end}.path", problem))
 
 
 def remove_tasks(paths: Sequence[bytes]) -> list[NewTask]:

@@ -157,6 +157,7 @@ class Job(Base):
     tasks_failed: Mapped[int] = mapped_column(default=0)
     tasks_cancelled: Mapped[int] = mapped_column(default=0)
     walks_open: Mapped[int] = mapped_column(default=0)
+    """Walks among `phase_open`; those of later phases are not counted: what they list is nothing to wait for now."""
     files_total: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     files_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     files_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
@@ -299,8 +300,9 @@ class EntryFailure(Base):
 
     __tablename__ = "failure"
     __table_args__ = (
-        sa.Index("failure_of_job", "job_id", "id"),
-        sa.Index("failure_by_task", "job_id", "task_id"),
+        # What was skipped stands apart: there may be a million of them, and a few failures among these.
+        sa.Index("failure_of_job", "job_id", "skipped", "id"),
+        sa.Index("failure_by_task", "job_id", "skipped", "task_id"),
     )
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"))

@@ -48,14 +48,14 @@ class Interval:
 def remaining(files: int, size_bytes: int, rates: Rates) -> Interval | None:
     """Returns how long it takes to move so many files and bytes; None: nothing can be said.
 
-    Both have to be moved: it takes as long as the slower of the two.
+    Both have to be moved: it takes as long as the slower of the two. Where bytes move and no file has come to its end
+    for as long as is remembered, files are so large that the bytes alone decide.
     """
     if files <= 0 and size_bytes <= 0:
         return None
-    wanted = (
-        (files, rates.files_least, rates.files_most),
-        (size_bytes, rates.bytes_least, rates.bytes_most),
-    )
+    wanted = [(size_bytes, rates.bytes_least, rates.bytes_most)]
+    if size_bytes <= 0 or rates.files_least > 0:
+        wanted.append((files, rates.files_least, rates.files_most))
     ends = [(left / most, left / least) for left, least, most in wanted if left > 0 and least > 0 and most > 0]
     if len(ends) < sum(left > 0 for left, _, _ in wanted):
         return None

@@ -36,6 +36,8 @@ class TaskKind(enum.IntEnum):
 
 WALKS = frozenset({TaskKind.WALK_COPY, TaskKind.WALK_REMOVE, TaskKind.WALK_CHANGE_MODE, TaskKind.WALK_CHECKSUM})
 CHUNKS = frozenset({TaskKind.COPY_FILES, TaskKind.REMOVE_FILES, TaskKind.CHANGE_MODE_OF_FILES, TaskKind.CHECKSUM_FILES})
+UNMOVING = frozenset({TaskKind.REMOVE_FILES, TaskKind.CHANGE_MODE_OF_FILES})
+"""Chunks whose files may be as large as they like: nothing of them is moved or read."""
 DIRECTORY_WORK = frozenset({TaskKind.REMOVE_DIRECTORY, TaskKind.MAKE_DIRECTORY, TaskKind.CHANGE_MODE_OF_DIRECTORY})
 
 

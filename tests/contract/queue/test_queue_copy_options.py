@@ -98,6 +98,36 @@ async def test_what_is_skipped_is_shown_with_its_reason_and_is_no_failure(queue:
 
 
 @pytest.mark.row("J6")
+@pytest.mark.parametrize("bound", [1, 2, 3, 100])
+async def test_what_failed_and_what_was_skipped_is_listed_once_however_few_are_looked_at_at_a_time(
+    queue: QueueCase, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    _, uid = await queue.submit(copy_job())
+    root = await queue.lease_one()
+    await queue.report(root, directories=[b"a", b"b", b"c", b"d"], directories_done=1)
+    await queue.settle(root)
+    expected = []
+    # Of each walk: how many it skipped, how many failed.
+    for place, (left_out, wrong) in enumerate([(3, 0), (0, 3), (2, 2), (1, 0)]):
+        walk = await queue.lease_one()
+        links = [replace(skipped(n), path=b"/from/%d/link%d" % (place, n)) for n in range(left_out)]
+        faults = [replace(failed(n), path=b"/from/%d/fault%d" % (place, n)) for n in range(wrong)]
+        await queue.report(walk, skipped=links, failures=faults, directories_done=1)
+        await queue.settle(walk)
+        expected += sorted(entry.path for entry in (*links, *faults))
+    monkeypatch.setattr(job_files, "_FAILURES", bound)
+    listed: list[bytes] = []
+    after: Cursor | None = Cursor()
+    wanted = {FileState.FAILED, FileState.SKIPPED}
+    while after is not None:
+        page = await queue.database.read(job_files.list_files, "users/a", uid, after, 2, wanted)
+        listed += [part.failure.path for part in page.parts if isinstance(part, LeftOut)]
+        after = page.next
+    assert len(listed) == len(expected)
+    assert sorted(listed) == expected
+
+
+@pytest.mark.row("J6")
 async def test_a_retry_leaves_what_was_skipped_as_it_is(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(copy_job())
     walk = await queue.lease_one()

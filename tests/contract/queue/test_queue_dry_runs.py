@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from wherry_queue.job_files import ChunkPart, Cursor, FileState
-from wherry_queue.jobs import Chunk, NothingToRetry
+from wherry_queue.jobs import NothingToRetry
 from wherry_queue.settling import FailedEntry, Failure
 from wherry_queue.states import JobState, Outcome, TaskKind, TaskState
-from wherry_queue.store import control, job_files, job_tasks, retrying, staging
+from wherry_queue.store import control, job_files, job_tasks, retrying
 from wherry_queue.store.reading import JobFilter, list_jobs
-from wherry_queue.store.staging import Roots
 from wherry_testing.queue_acts import pack
 from wherry_testing.queue_cases import QueueCase, copy_job, files
 
@@ -113,22 +111,4 @@ async def test_a_dry_run_can_be_cancelled(queue: QueueCase) -> None:
     await queue.database.write(control.cancel, "users/a", uid)
     await queue.settle(root, Outcome.CANCELLED)
     assert await queue.state(job_id) is JobState.CANCELLED
-    await queue.check_counters()
-
-
-@pytest.mark.row("J10", missing="include and exclude filters on real servers")
-async def test_a_dry_run_of_named_pairs_is_over_when_it_is_made(queue: QueueCase) -> None:
-    copy_id = await queue.database.write(staging.begin, "users/a")
-    await queue.database.write(staging.add, copy_id, [Chunk(b"packed", 3, 30)], 1 << 20)
-    new = replace(copy_job(dry_run=True, request_id="again"), tasks=(), recursive=False, item_count=3)
-    job_id, _ = await queue.database.write(staging.complete, copy_id, new, Roots(b"/from", b"/to"))
-    assert await queue.lease() == []
-    assert await queue.state(job_id) is JobState.SUCCEEDED
-    job = await queue.job(job_id)
-    assert (job.files_total, job.files_done, job.ended_ms is None) == (3, 0, False)
-    await queue.check_counters()
-    other = await queue.database.write(staging.begin, "users/a")
-    await queue.database.write(staging.add, other, [Chunk(b"packed", 3, 30)], 1 << 20)
-    assert (await queue.database.write(staging.complete, other, new, Roots(b"/from", b"/to")))[0] == job_id
-    assert (await queue.job(job_id)).files_total == 3
     await queue.check_counters()

@@ -150,6 +150,38 @@ async def test_what_cannot_be_removed_fails_and_is_tried_again_by_itself(queue: 
     await queue.check_counters()
 
 
+async def test_a_job_that_copies_reads_as_running_though_it_will_list_again_to_remove(queue: QueueCase) -> None:
+    job_id, uid = await synced(queue)
+    assert (await queue.job(job_id)).walks_open == 0
+    assert await queue.state(job_id) is JobState.RUNNING
+    await queue.check_counters()
+    await queue.database.write(control.cancel, "users/a", uid)
+    assert (await queue.job(job_id)).walks_open == 0
+    await queue.database.write(retrying.retry, "users/a", uid, pack)
+    assert (await queue.job(job_id)).walks_open == 0
+    await queue.settle(await queue.lease_one(), **ONE_DONE)
+    assert (await queue.job(job_id)).walks_open == 1
+    assert await queue.state(job_id) is JobState.EXPANDING
+    await queue.check_counters()
+    await queue.database.write(control.cancel, "users/a", uid)
+    assert (await queue.job(job_id)).walks_open == 0
+    assert await queue.state(job_id) is JobState.CANCELLED
+    await queue.check_counters()
+
+
+async def test_a_link_to_a_directory_is_gone_once_its_walk_has_removed_it(queue: QueueCase) -> None:
+    job_id, _ = await synced(queue, extraneous_chunks=[])
+    await queue.settle(await queue.lease_one(), **ONE_DONE)
+    walk = await queue.lease_one()
+    assert walk.kind is TaskKind.WALK_REMOVE
+    await queue.report(walk, cursor=b"", directories_done=1)
+    await queue.settle(walk)
+    job = await queue.job(job_id)
+    assert (job.extraneous_total, job.extraneous_removed) == (1, 1)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+    await queue.check_counters()
+
+
 async def test_without_having_been_asked_to_nothing_is_removed_whatever_a_walk_reports(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job())
     walk = await queue.lease_one()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Link, SignIn, Task
 from wherry_queue.settling import Failure
 from wherry_queue.sign_ins import ChangeKind, SessionChange, SignInNews
-from wherry_queue.states import JobState, Outcome, TaskState
+from wherry_queue.states import JobState, Outcome, TaskKind, TaskState
 from wherry_queue.store import control, lanes, sign_ins, stopping
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 
@@ -124,6 +125,17 @@ async def test_what_is_learnt_by_several_at_the_same_moment_is_taken_in_by_each(
     await asyncio.gather(*(queue.database.write(sign_ins.apply, [], 5) for _ in range(4)))
     assert len(await queue.lease(10)) == 8
     assert await queue.database.read(sign_ins.cursor) == 5
+
+
+@pytest.mark.row("W4")
+@pytest.mark.parametrize("kind", [TaskKind.REMOVE_FILES, TaskKind.CHANGE_MODE_OF_FILES])
+async def test_a_large_file_of_which_nothing_is_moved_needs_no_long_session(queue: QueueCase, kind: TaskKind) -> None:
+    until_ms = await _in(queue, _HOUR_MS)
+    task = replace(chunk_task(1, _LARGE), kind=kind, destination_path=None)
+    await queue.submit(copy_job(tasks=[task], sessions={"sites/a": until_ms, "sites/b": until_ms}))
+    await _slow(queue)
+    assert (await queue.lease_one()).kind is kind
+    await queue.check_counters()
 
 
 @pytest.mark.row("W4")

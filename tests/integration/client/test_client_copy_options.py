@@ -44,7 +44,8 @@ def test_what_becomes_of_files_that_are_there_already_is_said_in_one_of_two_ways
 @pytest.mark.row("J10", missing="on real servers")
 def test_each_option_reaches_the_queue(signed_in: Wherry, centre: FakeCentre) -> None:
     given = ["--if-different", "--compare", "checksum", "--checksum", "sha256", "--follow-links", "--no-times",
-             "--include", "*.dat", "--include", "run7/**", "--exclude", "*.tmp", "--encrypt", "--dry-run"]  # fmt: skip
+             "-r", "--include", "*.dat", "--include", "run7/**", "--exclude", "*.tmp", "--encrypt",
+             "--dry-run"]  # fmt: skip
     options = copied(signed_in, centre, *given).options
     assert options == messages.CopyOptions(
         comparison=messages.COMPARISON_CHECKSUM,
@@ -70,6 +71,8 @@ def test_each_option_reaches_the_queue(signed_in: Wherry, centre: FakeCentre) ->
         ["--no-verify", "--checksum", "md5"],
         ["--encrypt", "--data-channel", "clear"],
         ["--checksum", "crc32"],
+        ["--include", "*.dat"],
+        ["--exclude", "*.tmp"],
     ],
 )
 def test_options_that_do_not_go_together_are_refused_before_anything_is_asked_for(
@@ -90,13 +93,16 @@ def test_sync_names_the_destination_exactly_and_copies_what_differs(signed_in: W
     assert signed_in("sync", "--compare", "checksum", "site-a:", "site-b:").status == 0
     assert centre.queue.last_job().copy.options == messages.CopyOptions(comparison=messages.COMPARISON_CHECKSUM)
     assert signed_in("sync", "site-a:data", "site-a:data/below").status == 2
+    assert signed_in("sync", "--no-wait", "site-a:data/below", "site-a:data").status == 0
+    refused = signed_in("sync", "--delete", "site-a:data/below", "site-a:data")
+    assert (refused.status, refused.out) == (2, "")
 
 
 @pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
 def test_a_dry_run_tells_what_would_be_copied_and_removed(signed_in: Wherry, centre: FakeCentre) -> None:
     step = messages.Job(state=messages.JOB_STATE_SUCCEEDED)
     progress = messages.JobProgress(
-        files_total=5, files_done=2, files_unchanged=2, bytes_total=500, bytes_done=200, extraneous_total=1,
+        files_total=5, files_done=2, files_unchanged=2, bytes_total=500, bytes_done=200, extraneous_total=2,
         entries_skipped=1,
     )  # fmt: skip
     step.progress.CopyFrom(progress)
@@ -108,18 +114,24 @@ def test_a_dry_run_tells_what_would_be_copied_and_removed(signed_in: Wherry, cen
         messages.JobFile(path="/a/two\x1b", destination_path="/b/two\x1b", size_bytes=1, state=planned),
         messages.JobFile(path="/b/old", size_bytes=1, state=planned, extraneous=True),
     ]
+    kinds = (messages.TASK_KIND_REMOVE_FILES, messages.TASK_KIND_REMOVE_DIRECTORY)
+    centre.queue.tasks = [
+        messages.Task(kind=kind, state=messages.TASK_STATE_PLANNED, source_path="/b/older") for kind in kinds
+    ]
     told = signed_in("sync", "--dry-run", "--delete", "site-a:data", "site-b:inbox")
-    assert (told.status, told.out.splitlines()[-4:]) == (
+    assert (told.status, told.out.splitlines()[-5:]) == (
         0,
         [
             "copy site-a:/a/one → site-b:/b/one (100 B)",
             "copy site-a:/a/two\\x1b → site-b:/b/two\\x1b (1 B)",
             "remove site-b:/b/old",
-            "Dry run: would copy 3 files, 300 B, 2 are unchanged, would remove 1 extraneous; 1 skipped.",
+            "remove site-b:/b/older/",
+            "Dry run: would copy 3 files, 300 B, 2 are unchanged, would remove 2 extraneous; 1 skipped.",
         ],
     )
     found = signed_in("cp", "-r", "-n", "--json", "site-a:data", "site-b:inbox").json
     assert [file["path"] for file in found["files"]] == ["/a/one", "/a/two\x1b", "/b/old"]
+    assert [directory["sourcePath"] for directory in found["directories"]] == ["/b/older"]
 
 
 @pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
@@ -172,6 +184,12 @@ def test_sum_writes_a_line_for_each_file_and_nothing_else_into_a_pipe(signed_in:
     assert (asked.algorithm, asked.recursive, asked.targets[0].path) == ("md5", True, "data")
     centre.queue.script = [progress_of(messages.JOB_STATE_FAILED)]
     assert signed_in("sum", "--json", "site-a:data").status == 1
+    step = progress_of(messages.JOB_STATE_PARTIALLY_FAILED, done=3, total=4)
+    step.failure.reason = "PERMISSION_DENIED"
+    centre.queue.script = [step]
+    partly = signed_in("sum", "-r", "site-a:data")
+    assert (partly.status, partly.out) == (3, told.out), "nor where some of them failed"
+    assert "PERMISSION_DENIED" in partly.err
 
 
 def test_a_job_shows_what_was_left_alone_and_how_its_bytes_went(signed_in: Wherry, centre: FakeCentre) -> None:
@@ -183,7 +201,7 @@ def test_a_job_shows_what_was_left_alone_and_how_its_bytes_went(signed_in: Wherr
     centre.queue.script = [step]
     told = signed_in("cp", "-r", "site-a:data", "site-b:inbox")
     assert told.out.splitlines()[-1] == (
-        "Copied 5 files, 5.0 MB, 3 of them unchanged, removed 6 of 7 extraneous in 4.0 s (1.2 MB/s); 2 skipped."
+        "Copied 5 files, 5.0 MB, 3 of them unchanged, removed 6 of 7 extraneous in 4.0 s; 2 skipped."
     )
     shown = dict(line.split(maxsplit=1) for line in signed_in("job", "show", "1").out.splitlines() if "  " in line)
     assert (shown["unchanged"], shown["skipped"], shown["extraneous"]) == ("3", "2", "6 of 7 removed")

@@ -124,8 +124,8 @@ async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
 @pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
 async def test_a_dry_run_says_what_would_be_copied_and_removed(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     async with queue.worker(bulk=1) as worker:
-        options = pb.CopyOptions(dry_run=True, delete_extraneous=True)
-        job = await jobs.CreateJob(with_options(options), metadata=queue.as_user())
+        asked = with_options(pb.CopyOptions(dry_run=True, delete_extraneous=True), pb.OVERWRITE_POLICY_IF_DIFFERENT)
+        job = await jobs.CreateJob(asked, metadata=queue.as_user())
         root = await worker.lease()
         assert root.walk_copy.options.dry_run
         batch = found(
@@ -218,41 +218,69 @@ async def test_what_is_unfit_is_named(queue: QueueServiceUnderTest, jobs: Jobs, 
     assert (reason_of(refused.value), fields_of(refused.value)) == ("INVALID_FIELDS", [field])
 
 
-async def test_what_only_the_destination_has_is_removed_only_where_directories_are_copied(
-    queue: QueueServiceUnderTest, jobs: Jobs
-) -> None:
-    request = with_options(pb.CopyOptions(delete_extraneous=True))
-    request.job.copy.recursive = False
+async def refused_fields(queue: QueueServiceUnderTest, jobs: Jobs, request: pb.CreateJobRequest) -> list[str]:
+    """The fields with which a job is refused."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await jobs.CreateJob(request, metadata=queue.as_user())
-    assert fields_of(refused.value) == ["job.copy.options.delete_extraneous"]
+    assert reason_of(refused.value) == "INVALID_FIELDS"
+    return fields_of(refused.value)
+
+
+@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J10", missing="include and exclude filters on real servers")
+async def test_options_that_have_no_meaning_together_are_refused_by_name(
+    queue: QueueServiceUnderTest, jobs: Jobs
+) -> None:
+    request = with_options(
+        pb.CopyOptions(delete_extraneous=True, include=["*.dat"], exclude=["tmp"]), pb.OVERWRITE_POLICY_ALWAYS
+    )
+    request.job.copy.recursive = False
+    assert await refused_fields(queue, jobs, request) == [
+        f"job.copy.options.{name}" for name in ("include", "exclude", "delete_extraneous")
+    ]
+    for policy in (pb.OVERWRITE_POLICY_UNSPECIFIED, pb.OVERWRITE_POLICY_NEVER, pb.OVERWRITE_POLICY_KEEP_BOTH):
+        request = with_options(pb.CopyOptions(delete_extraneous=True), policy)
+        assert await refused_fields(queue, jobs, request) == ["job.copy.options.delete_extraneous"]
+    request = with_options(pb.CopyOptions(comparison=pb.COMPARISON_CHECKSUM), pb.OVERWRITE_POLICY_ALWAYS)
+    assert await refused_fields(queue, jobs, request) == ["job.copy.options.comparison"]
+
+
+@pytest.mark.row("J8", missing="on real servers")
+async def test_a_copy_that_would_remove_what_it_copies_is_refused(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
+    request = with_options(pb.CopyOptions(delete_extraneous=True), pb.OVERWRITE_POLICY_IF_DIFFERENT)
+    request.job.copy.items.add().CopyFrom(request.job.copy.items[0])
+    request.job.copy.items[1].source.path = "/data/other"
+    assert await refused_fields(queue, jobs, request) == ["job.copy.items[1].destination.path"]
+    del request.job.copy.items[1:]
+    request.job.copy.items[0].destination.CopyFrom(entry_pb2.Location(site="sites/a", path="/data"))
+    assert await refused_fields(queue, jobs, request) == ["job.copy.items[0].source.path"]
 
 
 @pytest.mark.row("J10", missing="include and exclude filters on real servers")
-async def test_pairs_take_options_without_what_has_no_meaning_for_them(
+async def test_pairs_take_options_and_refuse_what_has_no_meaning_for_them(
     queue: QueueServiceUnderTest, jobs: Jobs
 ) -> None:
     options = pb.CopyOptions()
     options.CopyFrom(OPTIONS)
-    options.delete_extraneous = True
+    options.delete_extraneous = options.dry_run = True
     source, destination = (
         entry_pb2.Location(site="sites/a", path="/from"),
         entry_pb2.Location(site="sites/b", path="/to"),
     )
     copy = pb.PairsCopy(source=source, destination=destination, options=options)
 
-    async def stream(dry_run: bool) -> AsyncIterator[pb.CreateJobFromPairsRequest]:
-        copy.options.dry_run = dry_run
+    async def stream() -> AsyncIterator[pb.CreateJobFromPairsRequest]:
         yield pb.CreateJobFromPairsRequest(copy=copy, pairs=[pb.FilePair(source_path=b"f", size_bytes=7)])
 
-    planned = await jobs.CreateJobFromPairs(stream(True), metadata=queue.as_user())
-    assert (planned.state, planned.progress.files_total) == (pb.JOB_STATE_SUCCEEDED, 1)
-    assert planned.copy.options.dry_run
-    await jobs.CreateJobFromPairs(stream(False), metadata=queue.as_user())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await jobs.CreateJobFromPairs(stream(), metadata=queue.as_user())
+    names = ("include", "exclude", "delete_extraneous", "dry_run", "comparison")
+    assert fields_of(refused.value) == [f"copy.options.{name}" for name in names]
+    copy.options.CopyFrom(pb.CopyOptions(checksum_algorithm="sha256", keep_modify_times=False))
+    made = await jobs.CreateJobFromPairs(stream(), metadata=queue.as_user())
+    assert made.copy.options == copy.options
     async with queue.worker(bulk=1) as worker:
-        got = (await worker.lease()).copy_files.options
-    assert (got.checksum_algorithm, list(got.include), list(got.exclude)) == ("sha256", [], [])
-    assert not got.delete_extraneous
+        assert (await worker.lease()).copy_files.options == copy.options
 
 
 @pytest.mark.row("J5", missing="the ETA of a real copy")

@@ -194,7 +194,7 @@ def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[
             "directories_failed": sum(task.kind in WALKS | DIRECTORY_WORK for task in failed if not task.extraneous),
             "entries_skipped": skipped[job_id],
             "extraneous_total": sum(_extraneous_entries(task) for task in mine if task.extraneous),
-            "extraneous_removed": sum(_extraneous_gone(task) for task in mine if task.extraneous),
+            "extraneous_removed": sum(_extraneous_gone(task) for task in mine if task.extraneous and not job.dry_run),
         }
         for name, value in counted.items():
             found += _differing(f"job {job_id}.{name}", getattr(job, name), value)
@@ -217,7 +217,9 @@ def _extraneous_gone(task: Any) -> int:
     """How many of them it has removed."""
     if task.kind in CHUNKS:
         return int(task.files_done)
-    return int(task.kind == TaskKind.REMOVE_DIRECTORY and task.state == TaskState.SUCCEEDED)
+    if task.kind == TaskKind.WALK_REMOVE and task.removal_reported:
+        return 0  # its directory goes later, by a task of its own
+    return int(task.state == TaskState.SUCCEEDED)
 
 
 def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
@@ -232,7 +234,7 @@ def _jobs(tasks: Any, jobs: dict[int, Any]) -> list[str]:
             "tasks_open": len(open_tasks),
             "tasks_running": sum(task.state == TaskState.RUNNING for task in mine),
             "tasks_cancelled": sum(task.state == TaskState.CANCELLED for task in mine),
-            "walks_open": sum(task.kind in WALKS for task in open_tasks),
+            "walks_open": sum(task.kind in WALKS and task.state != TaskState.BLOCKED for task in open_tasks),
             "files_done": sum(task.files_done for task in mine if not task.extraneous),
             "bytes_done": sum(task.bytes_done for task in mine if not task.extraneous),
         }

@@ -70,6 +70,36 @@ def test_a_directory_is_not_copied_or_moved_into_itself() -> None:
     assert copy_tasks([(b"/a", b"/a/b")], same_site=False)
 
 
+@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.parametrize(
+    ("items", "same_site", "field"),
+    [
+        ([(b"/a", b"/x"), (b"/b", b"/x")], False, "items[1].destination"),
+        ([(b"/a", b"/x"), (b"/b", b"/x/y/z")], False, "items[1].destination"),
+        ([(b"/b", b"/x/y"), (b"/a", b"/x")], False, "items[0].destination"),
+        ([(b"a", b"x"), (b"b", b"x/y")], False, "items[1].destination"),
+        ([(b"/a", b"/x"), (b"/b", b"/")], False, "items[0].destination"),
+        ([(b"/x/sub", b"/x")], True, "items[0].source"),
+        ([(b"/sub", b"/")], True, "items[0].source"),
+        ([(b"/a", b"/b"), (b"/b", b"/c")], True, "items[1].source"),
+    ],
+)
+def test_where_extras_are_removed_nothing_that_is_copied_may_look_like_one(
+    items: list[tuple[bytes, bytes]], same_site: bool, field: str
+) -> None:
+    assert copy_tasks(items, same_site=same_site)
+    with pytest.raises(InvalidFields) as refused:
+        copy_tasks(items, same_site=same_site, deletes=True)
+    assert [problem.field for problem in refused.value.field_problems] == [f"job.copy.{field}.path"]
+
+
+@pytest.mark.row("J8", missing="on real servers")
+def test_extras_of_destinations_that_lie_apart_may_be_removed() -> None:
+    items = [(b"/a", b"/x/a"), (b"/b", b"/x/ab"), (b"/x/sub", b"/y")]
+    assert len(copy_tasks(items, same_site=True, deletes=True)) == 3
+    assert copy_tasks([(b"/x/sub", b"/x")], same_site=False, deletes=True), "these are two file systems"
+
+
 def test_the_root_is_not_removed() -> None:
     with pytest.raises(InvalidFields):
         remove_tasks([b"/"])

@@ -68,6 +68,13 @@ def test_both_bytes_and_files_have_to_be_moved() -> None:
     assert (found.least_s, found.most_s) == (10.0, 100.0)
 
 
+def test_a_large_file_that_has_not_come_to_its_end_takes_as_long_as_its_bytes() -> None:
+    found = remaining(1, 1000, Rates(bytes_least=10, bytes_most=100))
+    assert found is not None
+    assert (found.least_s, found.most_s) == (10.0, 100.0)
+    assert remaining(1, 0, Rates(bytes_least=10, bytes_most=100)) is None, "files without bytes have no rate yet"
+
+
 def test_nothing_is_said_where_nothing_is_left_or_a_rate_is_not_known() -> None:
     assert remaining(0, 0, Rates(1, 1, 1, 1)) is None
     assert remaining(1, 1, UNKNOWN) is None

@@ -103,6 +103,14 @@ def test_a_copy_comes_to_the_same_as_if_its_sites_had_been_known(items: list[tup
         assert found == [(task.source_path, task.destination_path) for task in expected]
 
 
+def test_a_copy_that_would_remove_its_own_source_fails_once_it_is_known_where_its_paths_begin() -> None:
+    accepted = copy_tasks([(b"/d/sub", b"")], same_site=True, deletes=True)
+    assert not isinstance(resolved_paths(accepted, b"/d", b"/d", same_site=True), Failure)
+    found = resolved_paths(accepted, b"/d", b"/d", same_site=True, deletes=True)
+    assert isinstance(found, Failure)
+    assert found.message.startswith("job.copy.items[0].source.path: ")
+
+
 @given(paths, paths)
 def test_a_rename_comes_to_the_same_as_if_its_site_had_been_known(source: bytes, destination: bytes) -> None:
     expected = made(lambda: rename_tasks(absolute(source, HOME, "x"), absolute(destination, HOME, "x")))

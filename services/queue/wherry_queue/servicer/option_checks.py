@@ -9,9 +9,7 @@ from wherry_chassis.errors import FieldProblem, InvalidFields
 
 _OF_DIRECTORIES = ("include", "exclude", "delete_extraneous")
 """Those that are about what directories hold."""
-_DELETES_WITH = frozenset(
-    {pb.OVERWRITE_POLICY_ALWAYS, pb.OVERWRITE_POLICY_IF_NEWER, pb.OVERWRITE_POLICY_IF_DIFFERENT}
-)
+_DELETES_WITH = frozenset({pb.OVERWRITE_POLICY_ALWAYS, pb.OVERWRITE_POLICY_IF_NEWER, pb.OVERWRITE_POLICY_IF_DIFFERENT})
 """With the others a destination never comes to hold what the source does, and what is put beside a file looks as if
 only the destination had it."""
 

@@ -31,21 +31,17 @@ def cancel(connection: Connection, user: str, uid: str) -> int:
 def cancel_job(connection: Connection, job_id: int) -> None:
     """Cancels a job whosoever it is, if it has not ended: ends all of its tasks that do not run. Safe to repeat."""
     lock(connection, job_id)
-    tasks_open = connection.execute(sa.select(Job.tasks_open).where(Job.id == job_id)).scalar_one_or_none()
-    if not tasks_open:
+    job = connection.execute(sa.select(Job.tasks_open, Job.phase).where(Job.id == job_id)).one_or_none()
+    if job is None or not job.tasks_open:
         return
     empty(connection, job_id, Hold.CANCELLED)
-    kinds = (
-        connection.execute(
-            sa.update(Task)
-            .where(Task.job_id == job_id, Task.state.in_(_WAITING))
-            .values(state=TaskState.CANCELLED, not_before_ms=None)
-            .returning(Task.kind)
-        )
-        .scalars()
-        .all()
-    )
-    ended = len(kinds)
+    tasks = connection.execute(
+        sa.update(Task)
+        .where(Task.job_id == job_id, Task.state.in_(_WAITING))
+        .values(state=TaskState.CANCELLED, not_before_ms=None)
+        .returning(Task.kind, Task.phase)
+    ).all()
+    ended = len(tasks)
     connection.execute(
         sa.update(Job)
         .where(Job.id == job_id)
@@ -55,7 +51,7 @@ def cancel_job(connection: Connection, job_id: int) -> None:
             tasks_open=Job.tasks_open - ended,
             phase_open=Job.tasks_running,
             tasks_cancelled=Job.tasks_cancelled + ended,
-            walks_open=Job.walks_open - sum(kind in WALKS for kind in kinds),
+            walks_open=Job.walks_open - sum(task.kind in WALKS and task.phase <= job.phase for task in tasks),
             ended_ms=sa.case((Job.tasks_open == ended, database_now_ms(connection)), else_=None),
         )
     )

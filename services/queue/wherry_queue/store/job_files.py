@@ -89,16 +89,23 @@ class _Reader:
         noted = (
             sa.select(EntryFailure.task_id)
             .where(EntryFailure.job_id == self._job_id, EntryFailure.task_id >= self.after.task_id)
-            .where(EntryFailure.skipped.in_(self._noted()))
             .order_by(EntryFailure.task_id)
             .limit(_FAILURES)
         )
-        rows = self._connection.execute(noted).scalars().all()
-        ids = list(dict.fromkeys(rows))
+        found: set[int] = set()
+        ends: list[int] = []
+        for skipped in self._noted():  # each by itself, as their index has them
+            rows = self._connection.execute(noted.where(EntryFailure.skipped == skipped)).scalars().all()
+            found.update(rows)
+            if len(rows) == _FAILURES:
+                ends.append(rows[-1])
+        # Behind the end of either there may be more of it. Of the task at the end not all may have been among them, but
+        # it is there; the next is behind it.
+        end = min(ends, default=None)
+        ids = sorted(task_id for task_id in found if end is None or task_id <= end)
         if len(ids) > count:
             return ids[:count], ids[count]
-        # Of the last one not all failures may have been among them, but it is there; the next is behind it.
-        return ids, ids[-1] + 1 if len(rows) == _FAILURES else None
+        return ids, None if end is None else end + 1
 
     def take(self, tasks: Sequence[Any]) -> None:
         """Takes what belongs on the page of some tasks."""

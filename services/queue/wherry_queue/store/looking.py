@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from wherry_queue.fairness import Waiting, work
 from wherry_queue.models import Lane, Task
 from wherry_queue.sign_ins import fits
-from wherry_queue.states import TaskState, WorkClass
+from wherry_queue.states import UNMOVING, TaskState, WorkClass
 from wherry_queue.store.candidates import Candidate, candidates
 from wherry_queue.store.limits import Defaults
 from wherry_queue.store.putting_off import Unfit, put_off
@@ -71,12 +71,13 @@ def _heads(
     unfit: list[Unfit] = []
     for row in _ready_tasks(connection, lanes, want):
         lane = by_id[row.lane_id]
-        # Of a walk these are not its own, and there are none of it to move.
-        rest_bytes = max(row.total_bytes - row.bytes_done - row.bytes_failed, 0)
+        size_bytes = 0 if row.kind in UNMOVING else row.total_bytes
+        # What a walk found to be there already is counted with it, and is nothing that it has to move.
+        rest_bytes = max(size_bytes - row.bytes_done - row.bytes_failed, 0)
         ends = [until_ms for until_ms in (lane.source_until_ms, lane.destination_until_ms) if until_ms is not None]
         until_ms = min(ends, default=None)
         if until_ms is None or fits(rest_bytes, lane.bytes_per_second, until_ms, now_ms, row.refused_until_ms):
-            found.setdefault(row.lane_id, []).append(Waiting(row.id, work(row.entry_count, row.total_bytes)))
+            found.setdefault(row.lane_id, []).append(Waiting(row.id, work(row.entry_count, size_bytes)))
         else:
             unfit.append(Unfit(row.id, row.lane_id, until_ms))
     return found, unfit
@@ -84,7 +85,7 @@ def _heads(
 
 def _ready_tasks(connection: Connection, lanes: Sequence[Candidate], want: int) -> Iterable[Any]:
     columns = (
-        Task.id, Task.lane_id, Task.entry_count, Task.total_bytes, Task.bytes_done, Task.bytes_failed,
+        Task.id, Task.lane_id, Task.kind, Task.entry_count, Task.total_bytes, Task.bytes_done, Task.bytes_failed,
         Task.refused_until_ms,
     )  # fmt: skip
     if connection.dialect.name == "postgresql":

@@ -71,8 +71,8 @@ def _open_one(connection: Connection, job_id: int) -> bool:
     rows = connection.execute(
         sa.select(Task.id, Task.kind).where(Task.job_id == job_id, Task.state == TaskState.BLOCKED, Task.phase == phase)
     ).all()
-    ready = [row.id for row in rows if _begins(row, phase, dry_run=job.dry_run) is TaskState.READY]
-    opened = make_ready(connection, ready, TaskState.BLOCKED)
+    ready = [row for row in rows if _begins(row, phase, dry_run=job.dry_run) is TaskState.READY]
+    opened = make_ready(connection, [row.id for row in ready], TaskState.BLOCKED)
     planned = len(rows) - len(ready)
     if planned:
         of_phase = (Task.job_id == job_id, Task.state == TaskState.BLOCKED, Task.phase == phase)
@@ -84,6 +84,7 @@ def _open_one(connection: Connection, job_id: int) -> bool:
             phase=phase,
             phase_open=opened,
             tasks_open=Job.tasks_open - planned,
+            walks_open=Job.walks_open + sum(row.kind in WALKS for row in ready),
             ended_ms=sa.case((Job.tasks_open == planned, database_now_ms(connection)), else_=Job.ended_ms),
         )
     )
@@ -100,7 +101,7 @@ def _leave_extraneous(connection: Connection, job_id: int) -> None:
         sa.update(Task)
         .where(Task.job_id == job_id, Task.state == TaskState.BLOCKED)
         .values(state=TaskState.CANCELLED, failure=sa.literal(_KEPT.as_json(), type_=Json))
-        .returning(Task.id, Task.kind, Task.source_path)
+        .returning(Task.id, Task.source_path)
     ).all()
     first = min(ended, key=lambda task: task.id)
     # One row says it for all: there may be as many as the destination has directories.
@@ -116,7 +117,6 @@ def _leave_extraneous(connection: Connection, job_id: int) -> None:
             phase=EXTRANEOUS_PHASE,
             tasks_open=Job.tasks_open - len(ended),
             tasks_cancelled=Job.tasks_cancelled + len(ended),
-            walks_open=Job.walks_open - sum(task.kind in WALKS for task in ended),
             ended_ms=sa.case((Job.tasks_open == len(ended), database_now_ms(connection)), else_=Job.ended_ms),
         )
     )

@@ -24,10 +24,12 @@ _LISTING_CHUNKS = 8
 """Of up to 5,000 entries each; a slow reader must not make us hold a whole large listing."""
 LOOKED_AT = 10_000
 """So many of a user's jobs a filter is held against in one request; then there is a page, however short."""
+_UNMOVING = ("remove", "change_mode")
+"""Operations whose files may be as large as they like: nothing of them is moved or read."""
 _SLACK_MS = 3_600_000
 """Ids are given in nearly the order of the times of creation, which clocks tell, not in it."""
 
-_COLUMNS = [column for column in Job.__table__.columns if column.name not in ("specification", "summary")]
+_COLUMNS = [column for column in Job.__table__.columns if column.name not in ("specification", "summary", "options")]
 _WHOLE = sa.select(*_COLUMNS, Job.specification)
 _BRIEF = sa.select(*_COLUMNS, sa.func.coalesce(Job.summary, Job.specification).label("specification"))
 _MOVING = sa.select(
@@ -50,7 +52,7 @@ class JobView:
     """A job as its owner sees it.
 
     Attributes:
-        row: `models.Job`'s columns; `specification` is the summary where the job was looked at in brief.
+        row: `models.Job`'s columns but `options`; `specification` is the summary where the job was looked at in brief.
         bytes_moving, files_landed, bytes_per_second: of the tasks that run now.
         waiting: why it is not running.
         measured_ms: when a worker last measured what moves; None while nothing does.
@@ -246,9 +248,18 @@ def _view(row: Any, user: str, progress: Any, now_ms: int, waiting: Reason | Non
         waiting,
         # A worker's clock may go ahead of ours; nothing was measured that is yet to come.
         min(progress.measured_ms, now_ms) if progress.measured_ms is not None else None,
-        # While directories are being listed nobody knows how much there is to do.
-        None if row.walks_open else remaining(files_left - landed, bytes_left - moving, rates),
+        _remaining(row, files_left - landed, bytes_left - moving, rates),
     )
+
+
+def _remaining(row: Any, files_left: int, bytes_left: int, rates: Rates) -> Interval | None:
+    """Returns how long a job still takes, as far as anybody can know.
+
+    Nobody does while directories are being listed, nor when a job goes on that is held, nor how long the removals take
+    that come after its copying.
+    """
+    unknown = row.walks_open or row.hold or row.extraneous_total > row.extraneous_removed
+    return None if unknown else remaining(files_left, 0 if row.operation in _UNMOVING else bytes_left, rates)
 
 
 def listing_after(connection: Connection, job_id: int, after_id: int) -> tuple[list[tuple[int, bytes]], Any]:

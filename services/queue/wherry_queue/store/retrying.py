@@ -259,7 +259,7 @@ def _count(
             tasks_open=len(tasks) + len(again),
             tasks_failed=sa.case((sa.literal(failure is None), 0), else_=Job.tasks_failed - states[TaskState.FAILED]),
             tasks_cancelled=Job.tasks_cancelled - states[TaskState.CANCELLED],
-            walks_open=sum(task.kind in WALKS for task in (*tasks, *again)),
+            walks_open=sum(task.kind in WALKS and task.phase == phase for task in (*tasks, *again)),
             # What a walk left out was counted as a file.
             files_total=Job.files_total - found_again,
             bytes_total=Job.bytes_total - sum(row.size_bytes for row in left_out if _is_directory(row)),

@@ -27,8 +27,8 @@ _JOB: Any = Job.__table__
 
 _SELECT_TASKS = (
     sa.select(
-        _TASK, Job.cancelled.label("job_cancelled"), Job.user_id, Link.id.label("link_id"), Link.source_id,
-        Link.destination_id, Lane.work_class,
+        _TASK, Job.cancelled.label("job_cancelled"), Job.dry_run.label("job_dry_run"), Job.user_id,
+        Link.id.label("link_id"), Link.source_id, Link.destination_id, Lane.work_class,
     )
     .join(Job, Job.id == _TASK.c.job_id)
     .join(Lane, Lane.id == _TASK.c.lane_id)
@@ -90,8 +90,8 @@ _UPDATE_JOB = (
 
 
 def running_tasks(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
-    """Returns those of the tasks that run, by id, locked, each with its job's `job_cancelled` and `user_id` and its
-    lane's `work_class`, `link_id`, `source_id` and `destination_id` beside its columns."""
+    """Returns those of the tasks that run, by id, locked, each with its job's `job_cancelled`, `job_dry_run` and
+    `user_id` and its lane's `work_class`, `link_id`, `source_id` and `destination_id` beside its columns."""
     return {row.id: row for row in connection.execute(_SELECT_TASKS, {"ids": sorted(set(ids))})}
 
 
@@ -244,7 +244,7 @@ def _job_values(job_id: int, changes: Sequence[Change], stopped: int, now_ms: in
         sums["tasks_failed"] += 1 if decision.task_failed and over else 0
         sums["tasks_cancelled"] += 1 if decision.state is TaskState.CANCELLED else 0
         if change.task.extraneous:
-            sums["extraneous_removed"] += decision.files_done + decision.directories_done
+            sums["extraneous_removed"] += decision.files_done + decision.directories_done + _gone(change)
         else:
             for name in _OF_FILES:
                 sums[name] += getattr(decision, name)
@@ -258,6 +258,13 @@ def _job_values(job_id: int, changes: Sequence[Change], stopped: int, now_ms: in
         "channels": channels,
         **{f"more_{name}": value for name, value in sums.items()},
     }
+
+
+def _gone(change: Change) -> int:
+    """Returns 1 for a walk that found no directory to be removed later: a link, which is removed by now, or nothing."""
+    task = change.task
+    over = change.decision.state is TaskState.SUCCEEDED and not task.job_dry_run
+    return int(over and task.kind == TaskKind.WALK_REMOVE and not task.removal_reported)
 
 
 def _record_attempts(connection: Connection, words: Sequence[tuple[Any, Settlement]]) -> None:

@@ -258,7 +258,7 @@ def _grow_job(connection: Connection, task: Any, grown: Grown, found: Found, add
     values: dict[str, Any] = {
         "tasks_open": Job.tasks_open + added.opened,
         "phase_open": Job.phase_open + len(added.ready),
-        "walks_open": Job.walks_open + sum(task.kind in WALKS for task in grown.tasks),
+        "walks_open": Job.walks_open + sum(one.kind in WALKS and one.phase <= task.phase for one in grown.tasks),
         "files_total": Job.files_total + grown.files_total + len(failed),
         "bytes_total": Job.bytes_total + grown.bytes_total + failed_bytes,
         "files_done": Job.files_done + found.files_unchanged,

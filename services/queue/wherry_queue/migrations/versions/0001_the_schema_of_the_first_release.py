@@ -484,6 +484,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("failure_by_task", "failure", ["job_id", "task_id"], unique=False)
-    op.create_index("failure_of_job", "failure", ["job_id", "id"], unique=False)
+    op.create_index("failure_by_task", "failure", ["job_id", "skipped", "task_id"], unique=False)
+    op.create_index("failure_of_job", "failure", ["job_id", "skipped", "id"], unique=False)
     op.create_index(op.f("ix_failure_task_id"), "failure", ["task_id"], unique=False)
