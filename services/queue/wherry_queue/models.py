@@ -168,6 +168,7 @@ class Job(Base):
     directories_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     directories_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     files_unchanged: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    bytes_unchanged: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     """Of `files_done`, those that needed nothing."""
     entries_skipped: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     """Left out as the options say; their rows are among the failures."""
@@ -253,6 +254,7 @@ class Task(Base):
     """Of a walk: files that it found to need nothing; it has no others."""
     bytes_done: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     files_unchanged: Mapped[int] = mapped_column(default=0)
+    bytes_unchanged: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     """Of `files_done`, those that needed nothing."""
     files_failed: Mapped[int] = mapped_column(default=0)
     bytes_failed: Mapped[int] = mapped_column(sa.BigInteger, default=0)

@@ -61,7 +61,7 @@ class Settlement:
     Attributes:
         done: bitmap of the entries done, earlier attempts' included.
         files_done, bytes_done: of this attempt.
-        files_unchanged: of `files_done`, those that needed nothing.
+        files_unchanged, bytes_unchanged: of `files_done`, those that needed nothing.
         data_channel: how bytes went, as the contract numbers it; 0: none did.
         retry_after_s: for RETURNED.
         worker: whose word it is, by name.
@@ -78,6 +78,7 @@ class Settlement:
     bytes_done: int = 0
     failures: Sequence[FailedEntry] = ()
     files_unchanged: int = 0
+    bytes_unchanged: int = 0
     data_channel: int = 0
     results: bytes = b""
     retry_after_s: float = 0.0
@@ -150,6 +151,7 @@ class Decision:
     files_done: int = 0
     bytes_done: int = 0
     files_unchanged: int = 0
+    bytes_unchanged: int = 0
     files_failed: int = 0
     bytes_failed: int = 0
     directories_done: int = 0
@@ -226,8 +228,9 @@ def _keep_done(task: TaskFacts, settlement: Settlement) -> Decision:
         tries=task.tries,
         settled=bitmap.union(task.settled, done),
         files_done=files,
-        bytes_done=min(settlement.bytes_done, bytes_left) if files else 0,
+        bytes_done=(landed := min(settlement.bytes_done, bytes_left) if files else 0),
         files_unchanged=min(settlement.files_unchanged, files),
+        bytes_unchanged=min(settlement.bytes_unchanged, landed),
     )
 
 

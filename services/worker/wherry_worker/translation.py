@@ -291,6 +291,7 @@ def settlement_message(settlement: Settlement) -> lease.Settlement:
         sign_in_site=settlement.sign_in_site,
         data_channel=_DATA_CHANNELS[settlement.protection],
         files_unchanged=settlement.files_unchanged,
+        bytes_unchanged=settlement.bytes_unchanged,
     )
     if settlement.problem is not None:
         message.failure.CopyFrom(_problem_message(settlement.problem))

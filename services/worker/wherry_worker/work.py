@@ -305,6 +305,11 @@ class Settlement:
         """Of the files done, those that were there already or were left alone."""
         return sum(result.adopted or result.left_alone for result in self.results)
 
+    @property
+    def bytes_unchanged(self) -> int:
+        """Bytes of those."""
+        return sum(result.size_bytes for result in self.results if result.adopted or result.left_alone)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

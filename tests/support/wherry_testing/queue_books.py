@@ -191,6 +191,7 @@ def _failures(connection: Connection, tasks: Any, jobs: dict[int, Any]) -> list[
             "files_failed": sum(task.files_failed for task in own) + left_out[job_id],
             "bytes_failed": sum(task.bytes_failed for task in own) + left_out_bytes[job_id],
             "files_unchanged": sum(task.files_unchanged for task in own),
+            "bytes_unchanged": sum(task.bytes_unchanged for task in own),
             "directories_failed": sum(task.kind in WALKS | DIRECTORY_WORK for task in failed if not task.extraneous),
             "entries_skipped": skipped[job_id],
             "extraneous_total": sum(_extraneous_entries(task) for task in mine if task.extraneous),

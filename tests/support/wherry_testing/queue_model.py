@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Job, Link, Site, Task, User
 from wherry_queue.sign_ins import LEAST_REST_MS, fits
-from wherry_queue.states import CHUNKS, FINISHED, WALKS, Hold, JobState, TaskState, WorkClass, job_state
+from wherry_queue.states import CHUNKS, FINISHED, UNMOVING, WALKS, Hold, JobState, TaskState, WorkClass, job_state
 from wherry_queue.store.leases import LeasedTask
 from wherry_queue.store.limits import Defaults, Key, Kind, effective
 
@@ -28,6 +28,7 @@ _READY = (
     sa.select(
         Task.id,
         Task.job_id,
+        Task.kind,
         Task.total_bytes,
         Task.bytes_done,
         Task.refused_until_ms,
@@ -211,7 +212,8 @@ class Model:
             if job.work_class is not work_class or job.hold & ~Hold.TOO_SHORT:
                 continue
             limited = work_class is WorkClass.BULK and not full.isdisjoint(_ends(job))
-            rest_bytes, until_ms = row.total_bytes - row.bytes_done, min(self._ends(job), default=None)
+            rest_bytes = 0 if row.kind in UNMOVING else row.total_bytes - row.bytes_done
+            until_ms = min(self._ends(job), default=None)
             may = fits(rest_bytes, row.bytes_per_second, until_ms, now_ms, row.refused_until_ms)
             assert limited or not may, f"task {row.id} of job {row.job_id} is ready, nothing holds it, and it stays"
 

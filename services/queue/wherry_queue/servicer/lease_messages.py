@@ -89,6 +89,8 @@ def _set_removing(lease: pb.Lease, task: LeasedTask) -> None:
                     recursive=task.recursive,
                     cursor=task.cursor,
                     at_destination=there,
+                    # Of a copy the options are its own; a removal has none.
+                    dry_run=there and job_service_pb2.CopyOptions.FromString(task.options).dry_run,
                 )
             )
         case TaskKind.REMOVE_FILES:

@@ -269,6 +269,7 @@ def _settlement(item: pb.Settlement, worker: str, thumbprint: str) -> Settlement
         files_done=item.files_done,
         bytes_done=item.bytes_done,
         files_unchanged=item.files_unchanged,
+        bytes_unchanged=item.bytes_unchanged,
         data_channel=item.data_channel,
         failures=[_failed_entry(failure) for failure in item.failures],
         results=item.results,

@@ -57,6 +57,7 @@ _UPDATE_TASK = (
         files_done=_TASK.c.files_done + sa.bindparam("more_files_done"),
         bytes_done=_TASK.c.bytes_done + sa.bindparam("more_bytes_done"),
         files_unchanged=_TASK.c.files_unchanged + sa.bindparam("more_files_unchanged"),
+        bytes_unchanged=_TASK.c.bytes_unchanged + sa.bindparam("more_bytes_unchanged"),
         files_failed=_TASK.c.files_failed + sa.bindparam("more_files_failed"),
         bytes_failed=_TASK.c.bytes_failed + sa.bindparam("more_bytes_failed"),
         not_before_ms=sa.bindparam("new_not_before_ms"),
@@ -64,8 +65,8 @@ _UPDATE_TASK = (
     )
 )
 _OF_FILES = (
-    "files_done", "bytes_done", "files_unchanged", "files_failed", "bytes_failed", "directories_done",
-    "directories_failed",
+    "files_done", "bytes_done", "files_unchanged", "bytes_unchanged", "files_failed", "bytes_failed",
+    "directories_done", "directories_failed",
 )  # fmt: skip
 """What a decision and a job have by the same name."""
 _SUMS = (
@@ -215,6 +216,7 @@ def _task_values(change: Change, now_ms: int) -> dict[str, Any]:
         "more_files_done": decision.files_done,
         "more_bytes_done": decision.bytes_done,
         "more_files_unchanged": decision.files_unchanged,
+        "more_bytes_unchanged": decision.bytes_unchanged,
         "more_files_failed": decision.files_failed,
         "more_bytes_failed": decision.bytes_failed,
         "new_not_before_ms": None if decision.state in ENDED else now_ms + int(decision.delay_s * 1000),

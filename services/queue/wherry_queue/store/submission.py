@@ -247,6 +247,7 @@ def _advance(connection: Connection, task: Any, found: Found, *, removal: bool) 
             files_done=Task.files_done + found.files_unchanged,
             bytes_done=Task.bytes_done + found.bytes_unchanged,
             files_unchanged=Task.files_unchanged + found.files_unchanged,
+            bytes_unchanged=Task.bytes_unchanged + found.bytes_unchanged,
         )
     )
 
@@ -264,6 +265,7 @@ def _grow_job(connection: Connection, task: Any, grown: Grown, found: Found, add
         "files_done": Job.files_done + found.files_unchanged,
         "bytes_done": Job.bytes_done + found.bytes_unchanged,
         "files_unchanged": Job.files_unchanged + found.files_unchanged,
+        "bytes_unchanged": Job.bytes_unchanged + found.bytes_unchanged,
         "entries_skipped": Job.entries_skipped + len(found.skipped),
         "extraneous_total": Job.extraneous_total + grown.extraneous_total,
         "files_failed": Job.files_failed + len(failed),

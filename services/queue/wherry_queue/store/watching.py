@@ -28,8 +28,8 @@ _CHANGING = (
     Job.id, Job.tasks_open, Job.tasks_running, Job.tasks_failed, Job.tasks_cancelled, Job.walks_open, Job.files_total,
     Job.files_done, Job.files_failed, Job.bytes_total, Job.bytes_done, Job.bytes_failed, Job.directories_total,
     Job.directories_done, Job.directories_failed, Job.cancelled, Job.hold, Job.priority, Job.started_ms, Job.ended_ms,
-    Job.failure.is_(None).label("faultless"), Job.files_unchanged, Job.entries_skipped, Job.extraneous_total,
-    Job.extraneous_removed, Job.data_channels,
+    Job.failure.is_(None).label("faultless"), Job.files_unchanged, Job.bytes_unchanged, Job.entries_skipped,
+    Job.extraneous_total, Job.extraneous_removed, Job.data_channels,
 )  # fmt: skip
 """What owners see of a job and is not what they asked for, which may be long."""
 
