@@ -28,6 +28,7 @@ MAX_COMMAND_BYTES = 1 << 16
 """More than any path, and than the context of a data channel."""
 _RECEIVE_BYTES = 1 << 18
 _CLOSING = 421
+_KEEP_ALIVE_S = 60
 
 OnReply = Callable[[Reply], None]
 OnLine = Callable[[bytes], None]
@@ -253,8 +254,12 @@ def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise Unreachable(f"Unable to connect to {endpoint.host}:{endpoint.port}: {reason}") from error
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # not every system can set the times
+        # A source says nothing for as long as it sends; what is in between forgets a silent connection long before the
+        # system's own two hours.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_S)
     return connection
 
 

@@ -83,6 +83,8 @@ class Tally:
         self._results: list[ItemResult] = []
         #: The item that is being worked on, as far as the engine told.
         self.current: int | None = None
+        #: Of items on their way, the bytes at the destination: several are at a time, and are told of in turn.
+        self._moving: dict[int, int] = {}
 
     def open_items(self) -> list[int]:
         """Returns the indexes of items that are neither done nor failed."""
@@ -92,11 +94,13 @@ class Tally:
         """Notes what the engine told."""
         if isinstance(message, Progress):
             self.current = message.index
-            self._attempt.advance(self._bytes + message.transferred_bytes, len(self._results))
+            self._moving[message.index] = message.transferred_bytes
+            self._advance()
         elif isinstance(message, ChannelUsed):
             self._protection = message.protection
         elif isinstance(message, ItemDone):
             self.current = None
+            self._moving.pop(message.index, None)
             if message.problem is not None:
                 self.fail(message.index, message.problem)
                 return
@@ -109,12 +113,20 @@ class Tally:
                     message.checksum,
                     message.duration_s,
                     message.adopted,
-                    self._algorithm,
+                    message.algorithm or self._algorithm,
                     message.left_alone,
                     message.kept_beside,
                 )
             )
-            self._attempt.advance(self._bytes, len(self._results))
+            self._advance()
+
+    def nothing_moves(self) -> None:
+        """Notes that there is no engine any more."""
+        self.current = None
+        self._moving.clear()
+
+    def _advance(self) -> None:
+        self._attempt.advance(self._bytes + sum(self._moving.values()), len(self._results))
 
     def fail(self, index: int, problem: Problem) -> None:
         """Notes that an item failed."""
@@ -173,6 +185,8 @@ async def copy_chunk(
                     break
                 async for message in messages:
                     tally.take(message)
+            if tally.open_items() == indexes and not attempt.pausing:
+                return tally.settlement(Outcome.FAILED, _NOTHING_TOLD)  # again would be for ever
         except EngineTaskFailed as failed:
             attempt.note(f"{failed.problem.reason}: {failed.problem.message}")
             return tally.settlement(Outcome.FAILED, with_policy(failed.problem, sites))
@@ -188,7 +202,7 @@ async def copy_chunk(
             if tally.current is None or deaths >= _MOST_DEATHS:
                 return tally.settlement(Outcome.FAILED, _DIED[died.cause])
             tally.fail(tally.current, _DIED[died.cause])
-            tally.current = None
+            tally.nothing_moves()
     return tally.settlement(Outcome.COMPLETED)
 
 
@@ -225,6 +239,8 @@ async def _each(
     """Has something done to each file that is open still; `task_of` makes the task for their names."""
     _refuse_unfit(tally, chunk.items, below=False)
     indexes = tally.open_items()
+    if not indexes:
+        return tally.settlement(Outcome.COMPLETED)
     names = tuple(chunk.items[index].name for index in indexes)
     try:
         async with (
@@ -296,6 +312,9 @@ def _destination_path(chunk: CopyChunk, index: int) -> str:
     return join(chunk.destination_directory, item.destination_name or item.name)
 
 
+_NOTHING_TOLD = Problem(
+    "WORKER_ERROR", "The transfer engine ended without a word of its files.", "operator", retryable=True
+)
 _UNFIT = Problem("PATH_INVALID", "This is no path below the directory that it is given for.", "user")
 
 

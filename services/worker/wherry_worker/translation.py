@@ -162,7 +162,7 @@ def _work(message: lease.Lease) -> Work:
         case "walk_remove":
             removal = message.walk_remove
             path, cursor = to_text(removal.path), to_text(removal.cursor)
-            return WalkRemove(path, removal.root, removal.recursive, cursor, removal.at_destination)
+            return WalkRemove(path, removal.root, removal.recursive, cursor, removal.at_destination, removal.dry_run)
         case "walk_tree":
             tree = message.walk_tree
             return WalkTree(

@@ -224,7 +224,13 @@ async def walk_remove(
             single.add_file(ChunkItem(_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
             await reports.report(attempt.lease.ref, [single.take()])
             return
-    if not walk.cursor:
+    if walk.dry_run:
+        looked = await attempt.first(engine, Stat(side, walk.path))
+        there = looked.entry if isinstance(looked, StatResult) else None
+        if there is None or there.kind != "directory":
+            await reports.report(attempt.lease.ref, [Found(walk.cursor, walk.cursor, directories_done=1)])
+            return
+    elif not walk.cursor:
         # Servers refuse to unlink a real directory, which tells it from a link to one without any race.
         unlinked = await attempt.first(engine, Unlink(walk.path, side))
         what = unlinked.found if isinstance(unlinked, UnlinkResult) else "directory"

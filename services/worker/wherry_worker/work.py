@@ -109,13 +109,14 @@ class WalkTree:
 
 @dataclass(frozen=True, slots=True)
 class WalkRemove:
-    """List one directory of a removal."""
+    """List one directory of a removal; in a dry run nothing is removed, a link that stands for it neither."""
 
     path: str
     root: bool
     recursive: bool
     cursor: str
     at_destination: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

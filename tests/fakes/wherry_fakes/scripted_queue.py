@@ -62,6 +62,7 @@ class Queue:
     script: Sequence[Step] = field(default_factory=lambda: [progress_of(messages.JOB_STATE_RUNNING), succeeded()])
     failures: list[messages.EntryFailure] = field(default_factory=list)
     files: list[messages.JobFile] = field(default_factory=list)
+    tasks: list[messages.Task] = field(default_factory=list)
     jobs: dict[str, messages.Job] = field(default_factory=dict)
     lost_answers: int = 0
     create_calls: int = 0
@@ -246,6 +247,9 @@ class FakeJobService(job_service_pb2_grpc.JobServiceServicer):
         self, request: messages.ListTasksRequest, context: grpc.ServicerContext
     ) -> messages.ListTasksResponse:
         self._job(request.parent, context)
+        if self._state.tasks:
+            wanted = [task for task in self._state.tasks if not request.states or task.state in request.states]
+            return messages.ListTasksResponse(tasks=wanted)
         task = messages.Task(
             name=f"{request.parent}/tasks/1",
             kind=messages.TASK_KIND_WALK_COPY,

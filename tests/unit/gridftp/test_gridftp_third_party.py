@@ -103,6 +103,24 @@ def test_words_about_the_file_count_for_more_than_those_about_the_channel(serve:
     assert (failure.key, failure.side, failure.reply.errno) == (2, "destination", 28)
 
 
+def test_a_files_own_name_is_no_word_about_the_channel(serve: Serve) -> None:
+    """Else nobody would be charged with it, and it would be begun anew until the whole chunk is given up."""
+
+    def at_source(line: bytes, session: ScriptedSession) -> None:
+        if line.startswith(b"RETR "):
+            session.reply(b"550 " + line.removeprefix(b"RETR ") + b": Permission denied")
+
+    between = _between(
+        serve, at_source=at_source, at_destination=_refusing(b"STOR", 0, b"426 an end-of-file was reached")
+    )
+    sender = between.sender(0)
+    sender.submit(0, b"/from/aborted runs/broken pipe.dat", b"/to/0")
+    assert between.until(sender.both_have_spoken)
+    failure = sender.failure()
+    assert failure is not None
+    assert (failure.side, failure.reply.errno) == ("source", 13)
+
+
 def test_a_channel_that_breaks_at_both_ends_is_nobodys_fault(serve: Serve) -> None:
     between = _between(
         serve,

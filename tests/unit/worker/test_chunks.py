@@ -22,13 +22,15 @@ from wherry_worker import running
 from wherry_worker.access import Endpoint, SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.bitmap import Bitmap
-from wherry_worker.engine.messages import Finished, Message, Overwrite, Problem, Task
+from wherry_worker.copying import Tally
+from wherry_worker.engine.messages import Finished, ItemDone, Message, Overwrite, Problem, Progress, Task
 from wherry_worker.engine_process import EngineLimits, EngineTaskFailed
 from wherry_worker.engines import EngineKey, Plan
 from wherry_worker.planner import NoCommonProtocol, plan
 from wherry_worker.ports import CredentialRefused, SiteSessionExpired, SiteUnavailable
 from wherry_worker.running import TaskRunner
 from wherry_worker.work import (
+    ChangeModes,
     ChunkItem,
     CopyChunk,
     CopyRules,
@@ -37,6 +39,7 @@ from wherry_worker.work import (
     Outcome,
     RemoveChunk,
     Settlement,
+    SumChunk,
     Work,
     WorkClass,
 )
@@ -367,6 +370,56 @@ async def test_credentials_that_end_before_their_session_do_not_send_the_user_to
     assert (settlement.outcome, settlement.problem.reason) == (Outcome.RETURNED, "CREDENTIAL_NOT_RENEWED")
     assert settlement.sign_in_site == ""
     assert patient.there() == []
+
+
+@pytest.mark.row("J5")
+def test_bytes_of_several_files_on_their_way_all_count(bench: Bench) -> None:
+    attempt = bench.attempt(chunk := bench.chunk("large", "small"))
+    tally = Tally(attempt, chunk.items, b"", "/")
+    tally.take(Progress(0, "copying", 5))
+    assert attempt.transferred_bytes == 5
+    tally.take(ItemDone(1, 7))
+    assert (attempt.transferred_bytes, attempt.files_done) == (12, 1)
+    tally.take(ItemDone(0, 9))
+    assert (attempt.transferred_bytes, attempt.files_done) == (16, 2)
+
+
+class SilentEngine(PretendingEngine):
+    """Ends its tasks without a word."""
+
+    async def run(self, task: Task, deadline: float) -> AsyncGenerator[Message, None]:
+        nothing: tuple[Message, ...] = ()
+        for message in nothing:
+            yield message
+
+
+class SilentEngines(PretendingEngines):
+    @asynccontextmanager
+    async def engine(self, key: EngineKey, plan: Plan) -> AsyncIterator[PretendingEngine]:
+        yield SilentEngine(Pretence())
+
+
+async def test_an_engine_that_says_nothing_of_its_files_is_not_asked_for_ever(bench: Bench) -> None:
+    runner = TaskRunner(bench.sites, FakeQueue(), SilentEngines(Pretence()), {"folder": "folder"})
+    settlement = await asyncio.wait_for(runner.run(bench.attempt(bench.chunk("a"))), 30)
+    assert settlement.problem is not None
+    assert (settlement.outcome, settlement.problem.reason) == (Outcome.FAILED, "WORKER_ERROR")
+    assert (settlement.problem.retryable, settlement.done) == (True, b"\x00")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        SumChunk("/", (ChunkItem("a"),), b"\x01", "adler32"),
+        RemoveChunk("/", (ChunkItem("a"),), b"\x01"),
+        ChangeModes("/", (ChunkItem("a"),), b"\x01", 0o600),
+    ],
+)
+async def test_a_chunk_of_which_all_is_done_needs_no_engine(bench: Bench, work: Work) -> None:
+    """Its settlement was lost, or all that was left of it is unfit."""
+    settlement = await bench.run(work)
+    assert (settlement.outcome, settlement.done, settlement.failures) == (Outcome.COMPLETED, b"\x01", ())
+    assert bench.pool.started == 0
 
 
 class RefusingEngine(PretendingEngine):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,30 @@ async def test_a_file_that_is_there_is_replaced_or_left_as_the_policy_says(
 
 
 @J8
+@pytest.mark.parametrize(
+    ("rules", "at_s", "content"),
+    [
+        (CopyRules("always"), THEN + 9, b"0.131"),
+        (CopyRules("if_newer"), THEN - 9, b"0.131"),
+        (CopyRules("if_different"), THEN - 9, b"0.131"),
+        (CopyRules("if_different", comparison="checksum"), THEN, b"0.131"),
+        (CopyRules("never"), THEN - 9, b"0.212"),
+        (CopyRules("keep_both"), THEN - 9, b"0.212"),
+    ],
+)
+async def test_a_file_that_was_edited_is_not_taken_for_the_same_though_its_adler32_is(
+    lab: Lab, rules: CopyRules, at_s: int, content: bytes
+) -> None:
+    assert zlib.adler32(b"0.131") == zlib.adler32(b"0.212")
+    lab.put("source", "f", b"0.131")
+    lab.put("destination", "f", b"0.212", at_s)
+    settlement = await lab.copy("f", rules=rules)
+    assert not any(result.adopted for result in settlement.results)
+    assert lab.there()["f"] == content
+    assert bool(settlement.failures) is (rules.overwrite == "never")
+
+
+@J8
 async def test_what_was_written_after_the_look_is_decided_anew(lab: Lab) -> None:
     """The walk saw an old file; a newer one has come since, and is left alone."""
     lab.put("source", "f", b"new bytes")
@@ -184,6 +209,20 @@ async def test_what_filters_leave_out_is_not_deleted_either(lab: Lab) -> None:
     found = await lab.walk(CopyRules("if_different", delete_extraneous=True, filters=filters))
     assert names(found.extraneous_chunks) == ["old.dat"]
     assert found.extraneous_directories == ()
+
+
+@J8
+async def test_a_dry_run_removes_nothing_not_even_a_link_that_stands_for_a_directory(lab: Lab) -> None:
+    lab.put("destination", "sub/g", b"1")
+    lab.put("destination", "file", b"1")
+    (lab.destination / "d" / "link").symlink_to(lab.destination / "d" / "sub")
+    before = lab.there()
+    for name in ("sub", "link", "file", "gone"):
+        walk = WalkRemove(f"/d/{name}", root=False, recursive=True, cursor="", at_destination=True, dry_run=True)
+        assert (await lab.run(walk)).outcome is Outcome.COMPLETED
+    assert lab.there() == before
+    assert (lab.destination / "d" / "link").is_symlink()
+    assert [names(found.chunks) for found in lab.queue.reported] == [["g"], ["g"], [], []]
 
 
 @J8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wcmatch import glob
 from wherry_worker.filtering import EVERYTHING, Filters
 
 J10 = pytest.mark.row("J10", missing="filters on real servers")
@@ -30,6 +31,10 @@ J10 = pytest.mark.row("J10", missing="filters on real servers")
         ("**/b", "x/y", "b", True),
         ("a/**", "a/b", "c", True),
         ("a/**/z", "a", "z", True),
+        ("a/**", "", "a", False),
+        ("**/", "x", "y", True),
+        ("**/x/**/z", "a/x/b/c", "z", True),
+        ("**/x/**/z", "a/y/b/c", "z", False),
         ("DATA", "", "data", False),
         ("!x", "", "!x", True),
         ("-x", "", "-x", True),
@@ -60,3 +65,22 @@ def test_without_patterns_everything_is_taken(below: str, name: str) -> None:
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_no_pattern_is_an_error(pattern: str, name: str) -> None:
     assert Filters(include=(pattern,)).takes_file("", name) in (True, False)
+
+
+PARTS = st.lists(st.sampled_from(["a", "b", "ab", ".a"]), min_size=1, max_size=5)
+PATTERN_PARTS = st.lists(st.sampled_from(["a", "*", "?", "**", "a*", "[!a]*", ".*"]), min_size=2, max_size=5)
+
+
+@J10
+@given(PATTERN_PARTS, PARTS)
+def test_a_pattern_on_paths_means_what_it_means_elsewhere(pattern: list[str], path: list[str]) -> None:
+    expected = glob.globmatch("/".join(path), "/".join(pattern), flags=glob.GLOBSTAR | glob.DOTGLOB | glob.CASE)
+    assert Filters(include=("/".join(pattern),)).takes_file("/".join(path[:-1]), path[-1]) is expected
+
+
+@J10
+def test_no_pattern_holds_up_everybody_else() -> None:
+    """As one expression this takes longer than anybody waits: all ways to lay sixteen `**` over the path are tried."""
+    deep = "/".join(["a"] * 300)
+    assert not Filters(exclude=("**/a/" * 16 + "b",)).excludes(deep, "a")
+    assert not Filters(exclude=("*a" * 16 + "b",)).excludes("", "a" * 255)

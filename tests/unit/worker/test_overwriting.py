@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wherry_worker.engine.messages import Comparison, Entry, Overwrite
-from wherry_worker.engine.overwriting import Decision, after_difference, decide, name_beside
+from wherry_worker.engine.overwriting import Decision, after_difference, algorithm_to_compare, decide, name_beside
 from wherry_worker.engine.paths import to_bytes, to_text
 
 J8 = pytest.mark.row("J8", missing="on real servers")
@@ -49,6 +49,24 @@ def test_each_policy_decides_as_it_says(
 @pytest.mark.parametrize("overwrite", ["never", "always", "if_newer", "if_different", "keep_both"])
 def test_where_nothing_is_there_every_policy_copies(overwrite: Overwrite) -> None:
     assert decide(overwrite, "size_and_time", SOURCE, None) == "copy"
+
+
+@J8
+@pytest.mark.parametrize(
+    ("asked", "comparison", "modify_time_s", "algorithm"),
+    [
+        ("adler32", "size_and_time", 1000, "adler32"),
+        ("adler32", "size_and_time", 999, "md5"),
+        ("adler32", "size_and_time", 0, "md5"),
+        ("adler32", "checksum", 1000, "md5"),
+        ("sha256", "size_and_time", 999, "sha256"),
+        ("sha256", "checksum", 1000, "sha256"),
+    ],
+)
+def test_adler32_is_not_believed_of_what_may_be_an_edited_file(
+    asked: str, comparison: Comparison, modify_time_s: int, algorithm: str
+) -> None:
+    assert algorithm_to_compare(asked, comparison, SOURCE, there(10, modify_time_s)) == algorithm
 
 
 @J8

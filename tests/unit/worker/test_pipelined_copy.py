@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from wherry_testing.pki import TestPki
-from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, ScriptedSession
+from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, ScriptedSession, answer_plainly
+from wherry_worker.engine import factories, pipelined_copy
 from wherry_worker.engine.factories import pipelined_engine
-from wherry_worker.engine.messages import CopyFiles, CopyItem, Door, ItemDone, Setup
+from wherry_worker.engine.messages import ChannelUsed, CopyFiles, CopyItem, Door, ItemDone, Progress, Setup
+from wherry_worker.engine.namespace import OnBytes
 from wherry_worker.engine.port import Engine, TaskFailed
 from wherry_worker.trust import Authority, write_trust_directory
 
 NOTHING_THERE = b"550-GridFTP-Errno: 2", b"550 No such file or directory"
-Between = Callable[[Script, Script], tuple[Engine, ScriptedGridFtp, ScriptedGridFtp]]
+SOMETHING_THERE = b"250-status", b" Type=file;Size=9;Modify=20260102030405; /it", b"250 End."
+Between = Callable[..., tuple[Engine, ScriptedGridFtp, ScriptedGridFtp]]
+"""Gets the source's script, the destination's, and a context for data channels."""
 
 
 @pytest.fixture
@@ -29,7 +34,9 @@ def between(pki: TestPki, tmp_path: Path) -> Iterator[Between]:
     write_trust_directory(trust, [Authority(files.ca.read_text())])
     with ExitStack() as stack:
 
-        def start(at_source: Script, at_destination: Script) -> tuple[Engine, ScriptedGridFtp, ScriptedGridFtp]:
+        def start(
+            at_source: Script, at_destination: Script, context: str = ""
+        ) -> tuple[Engine, ScriptedGridFtp, ScriptedGridFtp]:
             servers = [
                 stack.enter_context(ScriptedGridFtp(pki.files("storage"), script))
                 for script in (at_source, at_destination)
@@ -38,19 +45,31 @@ def between(pki: TestPki, tmp_path: Path) -> Iterator[Between]:
                 Door(name, "gsiftp", server.endpoint.host, server.endpoint.port, str(credential), str(trust))
                 for name, server in zip(("sites/a", "sites/b"), servers, strict=True)
             )
-            engine = pipelined_engine(Setup("pipelined", source, destination, 20, 20, marker_timeout_s=1))
+            setup = Setup("pipelined", source, destination, 20, 20, marker_timeout_s=1, channel_context=context)
+            engine = pipelined_engine(setup)
             stack.callback(engine.close)
             return engine, servers[0], servers[1]
 
         yield start
 
 
+def a_copy(*names: str) -> CopyFiles:
+    """The task of copying files under their own names."""
+    return CopyFiles("job.7", 1, "/", "/", tuple(CopyItem(index, name, name, 3) for index, name in enumerate(names)))
+
+
+def copied(engine: Engine, task: CopyFiles) -> tuple[dict[str, str | None], list[str]]:
+    """Copies files; returns for each why it is not there, and how the bytes are said to have gone."""
+    names = {item.index: item.source_name for item in task.items}
+    told = list(engine.copy_files(task, lambda _progress: None, lambda: False))
+    done = [message for message in told if isinstance(message, ItemDone)]
+    reasons = {names[item.index]: item.problem.reason if item.problem else None for item in done}
+    return reasons, [message.protection for message in told if isinstance(message, ChannelUsed)]
+
+
 def copy(engine: Engine, *names: str) -> dict[str, str | None]:
     """Copies files; returns for each why it is not there."""
-    task = CopyFiles("job.7", 1, "/", "/", tuple(CopyItem(index, name, name, 3) for index, name in enumerate(names)))
-    told = engine.copy_files(task, lambda _progress: None, lambda: False)
-    done = [message for message in told if isinstance(message, ItemDone)]
-    return {names[item.index]: item.problem.reason if item.problem else None for item in done}
+    return copied(engine, a_copy(*names))[0]
 
 
 def commands(server: ScriptedGridFtp, verb: bytes) -> list[bytes]:
@@ -92,6 +111,38 @@ def test_a_source_that_is_silent_while_bytes_arrive_has_not_stalled(between: Bet
     engine, source, _ = between(at_source, at_destination)
     assert copy(engine, "large") == {"large": None}
     assert len(commands(source, b"RETR")) == 1
+
+
+@pytest.mark.row("D8")
+def test_connections_that_have_nothing_to_do_while_a_large_file_moves_give_signs_of_life(
+    between: Between, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers end those that ask for nothing for ten minutes, and with them the file would begin anew."""
+    monkeypatch.setattr(pipelined_copy, "_SIGN_OF_LIFE_S", 0.1)
+    arrived = threading.Event()
+
+    def at_source(command: bytes, session: ScriptedSession) -> None:
+        if command.startswith(b"RETR "):
+            session.reply(b"150 opening")
+            arrived.wait(20)
+            session.reply(b"226 done")
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        plainly(command, session)
+        if command.startswith(b"STOR "):
+            session.reply(b"150 opening")
+            for count in range(100):
+                marker(session, count)
+                if all(any(b"NOOP" in one.commands for one in server.sessions) for server in (source, destination)):
+                    break
+                arrived.wait(0.2)
+            arrived.set()
+            session.reply(b"226 done")
+
+    engine, source, destination = between(at_source, at_destination)
+    assert copy(engine, "large") == {"large": None}
+    for server in (source, destination):
+        assert any(b"NOOP" in session.commands for session in server.sessions)
 
 
 @pytest.mark.row("T23", missing="gsiftp alone")
@@ -192,3 +243,128 @@ def test_what_lies_at_the_destination_is_removed_when_the_source_is_lost(between
     begun = {line.removeprefix(b"STOR ") for line in commands(destination, b"STOR")}
     assert begun
     assert begun <= {line.removeprefix(b"DELE ") for line in commands(destination, b"DELE")}
+
+
+@pytest.mark.row("J8", missing="on real servers")
+def test_two_files_on_their_way_are_never_given_one_name(between: Between) -> None:
+    """The name that is free for the first, beside what is there, is the second one's own."""
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        if command == b"MLST /a.txt":
+            session.reply(*SOMETHING_THERE)
+        else:
+            plainly(command, session)
+
+    engine, _, destination = between(answer_plainly, at_destination)
+    task = replace(a_copy("a.txt", "a (1).txt"), overwrite="keep_both")
+    assert copied(engine, task)[0] == {"a.txt": None, "a (1).txt": None}
+    assert sorted(commands(destination, b"RNTO")) == [b"RNTO /a (1).txt", b"RNTO /a (2).txt"]
+
+
+@pytest.mark.row("J8", missing="on real servers")
+def test_of_two_files_for_one_place_the_second_finds_the_first_there(between: Between) -> None:
+    """Side by side each would find nothing there, and the second be put in the place of the first."""
+    there = threading.Event()
+
+    def at_source(command: bytes, session: ScriptedSession) -> None:
+        if command.startswith(b"CKSM ") and command.endswith(b"/second"):
+            session.reply(b"213 00000001")
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        if command.startswith(b"RNTO "):
+            there.set()
+        if not there.is_set():
+            plainly(command, session)
+
+    engine, _, destination = between(at_source, at_destination)
+    items = CopyItem(0, "first", "place", 3), CopyItem(1, "second", "place", 3), CopyItem(2, "other", "elsewhere", 3)
+    reasons, _ = copied(engine, replace(a_copy(), items=items))
+    assert (reasons["first"], reasons["second"]) == (None, "DESTINATION_EXISTS")
+    assert len(reasons) == 3
+    assert commands(destination, b"RNTO").count(b"RNTO /place") == 1
+
+
+@pytest.mark.row("D8")
+def test_where_only_checksums_are_waited_for_that_is_said(between: Between) -> None:
+    """A checksum may take longer than bytes may stand still; of small files not every step is told."""
+    verifying = threading.Event()
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        plainly(command, session)
+        if command.startswith(b"CKSM "):
+            verifying.wait(15)
+
+    def hear(progress: Progress) -> None:
+        if progress.phase == "verifying":
+            verifying.set()
+
+    engine, _, _ = between(answer_plainly, at_destination)
+    told = engine.copy_files(a_copy("one", "two"), hear, lambda: False)
+    assert [message.problem for message in told if isinstance(message, ItemDone)] == [None, None]
+    assert verifying.is_set()
+
+
+@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+def test_how_the_bytes_went_is_told_although_their_connections_are_gone(between: Between) -> None:
+    def at_source(command: bytes, session: ScriptedSession) -> None:
+        if command == b"RETR /second":
+            session.reply(b"550-GridFTP-Errno: 13", b"550 Permission denied")
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        plainly(command, session)
+        if command.startswith(b"STOR ") and command.endswith(b"-1"):
+            session.hold()
+
+    engine, _, _ = between(at_source, at_destination)
+    reasons, protections = copied(engine, a_copy("first", "second"))
+    assert reasons == {"first": None, "second": "SOURCE_PERMISSION_DENIED"}
+    assert protections == ["clear"]
+
+
+def refusing_to_protect(command: bytes, session: ScriptedSession) -> None:
+    """As a destination that offers protection, and then does not like what it is given."""
+    plainly(command, session)
+    if command.startswith(b"DCSC "):
+        session.reply(b"500 not with this one")
+
+
+@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+def test_where_nobody_has_asked_for_protection_a_server_that_cannot_after_all_is_no_hindrance(between: Between) -> None:
+    engine, _, destination = between(answer_plainly, refusing_to_protect, "Y29udGV4dA==")
+    assert copied(engine, a_copy("file")) == ({"file": None}, ["clear"])
+    assert commands(destination, b"DCSC") != []
+
+
+@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+def test_protection_that_a_site_demands_is_never_left_out(between: Between) -> None:
+    engine, _, destination = between(answer_plainly, refusing_to_protect, "Y29udGV4dA==")
+    with pytest.raises(TaskFailed) as failed:
+        copied(engine, replace(a_copy("file"), least_protection="encrypted"))
+    assert failed.value.problem.reason == "DATA_CHANNEL_NOT_PROTECTED"
+    assert commands(destination, b"STOR") == []
+
+
+def test_what_a_server_lacks_for_the_bytes_is_left_to_the_other_engine(
+    between: Between, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other:
+        """Copies, and notes it."""
+
+        def __init__(self) -> None:
+            self.copied: list[str] = []
+
+        def copy(self, source_path: str, destination_path: str, size_bytes: int, on_bytes: OnBytes) -> None:
+            self.copied.append(f"{source_path} to {destination_path}, {size_bytes}")
+            on_bytes(size_bytes)
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        plainly(command, session)
+        if command == b"MODE E":
+            session.reply(b"504 no such mode")
+
+    other = Other()
+    monkeypatch.setattr(factories, "_third_party", lambda _setup, _door: other)
+    engine, _, destination = between(answer_plainly, at_destination)
+    assert copied(engine, a_copy("file")) == ({"file": None}, ["clear"])
+    assert other.copied == ["/file to /.wherry-job.7-1-0, 3"]
+    assert commands(destination, b"STOR") == []

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from wherry_worker.chunking import BatchBuilder, ChunkLimits
 from wherry_worker.engine.messages import Entry, ListDirectory, Message, Overwrite, Pair, Problem, Task
 from wherry_worker.engines import EngineHandle, EngineKey, EnginePool, Plan
 from wherry_worker.running import TaskRunner
-from wherry_worker.walking import copy_entry, is_inside, remove_entry, tree_entry
+from wherry_worker.walking import copy_entry, extraneous_entry, is_inside, remove_entry, tree_entry
 from wherry_worker.work import (
     ChunkItem,
     CopyChunk,
@@ -130,6 +131,35 @@ def test_a_link_at_the_destination_is_left_to_the_copy_which_sees_what_it_leads_
 def test_other_copies_unfinished_files_are_passed_over() -> None:
     found = decided(Pair(Entry(".wherry-job.1-1-0", "file", 10)))
     assert (found.chunks, found.failures, found.cursor) == ((), (), ".wherry-job.1-1-0")
+
+
+def test_a_name_that_only_begins_like_an_unfinished_files_is_a_name_as_any_other() -> None:
+    for name in (".wherry-notes", ".wherry-1-1-0.txt", ".wherry-job.1-1-0-old-photos"):
+        (item,) = decided(Pair(Entry(name, "file", 10))).chunks[0]
+        assert item.name == name
+        batch = BatchBuilder("", ChunkLimits())
+        extraneous_entry(Entry(name, "file"), WALK, batch)
+        assert [item.name for item in batch.take().extraneous_chunks[0]] == [name]
+
+
+def test_an_unfinished_file_that_is_named_itself_is_copied() -> None:
+    """What a copy of long ago has set aside may be somebody's only one."""
+    batch = BatchBuilder("", ChunkLimits())
+    copy_entry(Pair(Entry(".wherry-job.1-1-0-old", "file", 10)), WALK, batch, "mine.dat")
+    assert [item.destination_name for item in batch.take().chunks[0]] == ["mine.dat"]
+
+
+@pytest.mark.row("J8", missing="on real servers")
+def test_nothing_is_removed_behind_a_link_of_the_destination() -> None:
+    """What only that has lies elsewhere, and is not what the sync is of."""
+    batch = BatchBuilder("", ChunkLimits())
+    walk = replace(WALK, rules=CopyRules("if_different", delete_extraneous=True))
+    copy_entry(Pair(FOLDER, Entry("name", "symlink")), walk, batch)
+    found = batch.take()
+    assert (found.directories, [failure.problem.reason for failure in found.failures]) == (
+        (),
+        ["DESTINATION_NOT_A_DIRECTORY"],
+    )
 
 
 def test_a_removal_takes_links_and_everything_else_but_what_has_no_name() -> None:

@@ -409,6 +409,10 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
         WalkRemove("/a", root=True, recursive=False, cursor="\udcff"),
     ),
     (
+        {"walk_remove": pb.WalkRemoveWork(path=b"/a", recursive=True, at_destination=True, dry_run=True)},
+        WalkRemove("/a", root=False, recursive=True, cursor="", at_destination=True, dry_run=True),
+    ),
+    (
         {
             "copy_files": pb.CopyFilesWork(
                 source_directory=b"/a",

@@ -46,6 +46,10 @@ class Crew(Protocol):
         """The path of another name in the directory of a file's destination."""
         ...
 
+    def claim(self, course: Course, path: bytes) -> bool:
+        """Takes a path for a file, unless another file of the copy has, had or is to have it; tells whether it did."""
+        ...
+
     def names(self, side: Side) -> Connection:
         """The connection for names and checksums at a door."""
         ...

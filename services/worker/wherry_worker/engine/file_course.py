@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from wherry_gridftp import operations
@@ -25,6 +26,7 @@ from wherry_worker.engine.overwriting import (
     TIMES_OF_OTHERS,
     Decision,
     after_difference,
+    algorithm_to_compare,
     decide,
     name_beside,
     same_time,
@@ -188,31 +190,43 @@ class Course:
             self._crew.send(self)
 
     def _compare_bytes(self) -> None:
-        """Both ends may have the same bytes already."""
-        there: list[str] = []
-
-        def compare() -> None:
-            if not there or "source" not in self._sums:
-                return
-            if there[0] == self._sums["source"]:
-                self._adopt()
-            else:
-                self._follow(after_difference(self._crew.task.overwrite))
-
-        def heard(value: str) -> None:
-            there.append(value)
-            compare()
-
-        self._sum_of("destination", self.final, heard)
-        if "source" in self._sums:
+        """Both ends may have the same bytes already; where a server cannot tell, they have not."""
+        found, existing, task = self._found, self._existing, self._crew.task
+        if found is None or existing is None:
             return
-        self._sum("source", self.source, compare)
+        algorithm = algorithm_to_compare(task.algorithm, task.comparison, found, existing)
+        sums: dict[Side, str] = {}
 
-    def _adopt(self) -> None:
+        def take(side: Side, answer: str | Refused) -> None:
+            if isinstance(answer, Refused) and algorithm == task.algorithm:
+                self.fail(door_error("checksum", answer), side)
+                return
+            sums[side] = f"not told by the {side}" if isinstance(answer, Refused) else answer
+            if algorithm == task.algorithm and side == "source":
+                self._sums[side] = sums[side]
+            if len(sums) < 2:
+                return
+            if sums["source"] == sums["destination"]:
+                self._adopt(sums["source"], algorithm)
+            else:
+                self._follow(after_difference(task.overwrite))
+
+        self._ask_sum("destination", self.final, algorithm, partial(take, "destination"))
+        if algorithm == task.algorithm and "source" in self._sums:
+            take("source", self._sums["source"])
+        else:
+            self._ask_sum("source", self.source, algorithm, partial(take, "source"))
+
+    def _adopt(self, checksum: str, algorithm: str) -> None:
         """What is there has the same bytes; where it may be touched it gets the same time too."""
         found, existing, task = self._found, self._existing, self._crew.task
         done = ItemDone(
-            self.item.index, self.size_bytes, self._sums["source"], adopted=True, kept_beside=self._beside_name
+            self.item.index,
+            self.size_bytes,
+            checksum,
+            adopted=True,
+            kept_beside=self._beside_name,
+            algorithm=algorithm,
         )
         touches = task.keep_times and task.overwrite in TIMES_OF_OTHERS
         if touches and found is not None and existing is not None and not same_time(found, existing):
@@ -221,14 +235,16 @@ class Course:
             self._end(done)
 
     def _look_beside(self) -> None:
-        """What is there keeps its name: another one is looked for."""
-        self._beside_tried += 1
-        if self._beside_tried > MOST_BESIDE:
+        """What is there keeps its name: another one is looked for, that no other file on its way is to have either."""
+        wanted = self.item.destination_name.rsplit("/", 1)[-1]
+        while (number := self._beside_tried + 1) <= MOST_BESIDE:
+            self._beside_tried, self._beside_name = number, name_beside(wanted, number)
+            self.final = self._crew.beside(self, self._beside_name)
+            if self._crew.claim(self, self.final):
+                break
+        else:
             self.fail(DoorError("stat", 17, "File exists"), "destination")
             return
-        name = name_beside(self.item.destination_name.rsplit("/", 1)[-1], self._beside_tried)
-        self._beside_name = name
-        self.final = self._crew.beside(self, name)
         operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_beside))
 
     def _seen_beside(self, answer: Entry | Refused | None) -> None:
@@ -338,21 +354,18 @@ class Course:
         operations.set_modify_time(names, path, seconds, self._heard(lambda _answer: then()))
 
     def _sum(self, side: Side, path: bytes, then: Callable[[], None]) -> None:
-        def take(value: str) -> None:
-            self._sums[side] = value
-            then()
-
-        self._sum_of(side, path, take)
-
-    def _sum_of(self, side: Side, path: bytes, then: Callable[[str], None]) -> None:
         def take(answer: str | Refused) -> None:
             if isinstance(answer, Refused):
                 self.fail(door_error("checksum", answer), side)
             else:
-                then(answer)
+                self._sums[side] = answer
+                then()
 
-        names, algorithm = self._crew.names(side), self._crew.task.algorithm
-        operations.checksum(names, path, algorithm, self._heard(take), patience_s=self._crew.checksum_patience_s)
+        self._ask_sum(side, path, self._crew.task.algorithm, take)
+
+    def _ask_sum(self, side: Side, path: bytes, algorithm: str, take: Callable[[str | Refused], None]) -> None:
+        names, patience_s = self._crew.names(side), self._crew.checksum_patience_s
+        operations.checksum(names, path, algorithm, self._heard(take), patience_s=patience_s)
 
     def _heard(self, take: Callable[[T], None]) -> Callable[[T], None]:
         """Has an answer forgotten that comes after the end, or after the bytes were begun anew."""

@@ -350,7 +350,8 @@ class ItemDone:
     """One item of a chunk has come to its end; `problem` is None where it is done.
 
     `adopted`: it was there already with the same bytes. `left_alone`: what is there was left as it is, as the policy
-    says. `kept_beside`: the name that it was given beside a file that kept its own. `checksum` is equal at both ends.
+    says. `kept_beside`: the name that it was given beside a file that kept its own. `checksum` is equal at both ends,
+    and by `algorithm`, where that is not empty, in the place of the one that was asked for.
     """
 
     index: int
@@ -361,6 +362,7 @@ class ItemDone:
     problem: Problem | None = None
     left_alone: bool = False
     kept_beside: str = ""
+    algorithm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 from wherry_gridftp.errors import NotOffered
 
@@ -65,14 +67,22 @@ class PipelinedEngine:
         if self._doors is None:
             raise LookupError("a copy for an engine with one door")
         if self._copier is None:
+            ended: set[int] = set()
             try:
-                yield from self._copied(task, on_progress, halted)
+                with closing(self._copied(task, on_progress, halted)) as messages:
+                    for message in messages:
+                        if isinstance(message, ItemDone):
+                            ended.add(message.index)
+                        yield message
                 return
             except NotOffered:
                 self._copier = self._fallback()
+                task = replace(task, items=tuple(item for item in task.items if item.index not in ended))
         yield from self._copier.copy_files(task, on_progress, halted)
 
-    def _copied(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
+    def _copied(
+        self, task: CopyFiles, on_progress: OnProgress, halted: Halted
+    ) -> Generator[ItemDone | ChannelUsed, None, None]:
         if self._doors is None:
             raise LookupError("a copy for an engine with one door")
         if task.remove_stale:

@@ -13,15 +13,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from wherry_gridftp import operations
 from wherry_gridftp.connection import Connection
 from wherry_gridftp.data_channel import DataChannel, set_up
-from wherry_gridftp.errors import ConnectionLost, GridFtpError, Refused, TimedOut
+from wherry_gridftp.errors import ConnectionLost, GridFtpError, NotOffered, Refused, TimedOut
 from wherry_gridftp.markers import Markers
 from wherry_gridftp.pump import Broken, pump
+from wherry_gridftp.replies import Reply
 from wherry_gridftp.third_party import ANSWER_OF_THE_OTHER_S, Failure, ThirdParty
 
 from wherry_worker.engine.failures import Where
@@ -65,6 +66,8 @@ _MOST_LOSSES = 3
 _NAMES = "names"
 _CLEAN_UP_S = 10.0
 _FOR_EVER_S = float("inf")
+_SIGN_OF_LIFE_S = 60.0
+"""Servers end a connection on which nothing is asked for, many after ten minutes; a large file takes longer."""
 _THOSE_BEFORE_S = 30.0
 _SECOND_LOOK_S = 0.3
 """A server that was stopped may make the file that it was about to write just after that was removed."""
@@ -101,7 +104,14 @@ class PipelinedCopy:
         self._kept = kept
         self._on_progress = on_progress
         self._halted = halted
-        self._todo: deque[Course] = deque(self._course(item) for item in task.items)
+        self._todo: deque[Course] = deque()
+        self._in_turn: deque[Course] = deque()
+        """Those that have the destination of one before them: each would find nothing there, and replace the other."""
+        self._places: dict[bytes, int] = {}
+        """Which item is to be, or to be tried, at a path."""
+        for item in task.items:
+            course = self._course(item)
+            (self._todo if self.claim(course, course.final) else self._in_turn).append(course)
         self._open: dict[int, Course] = {}
         self._open_bytes = 0
         self._to_send: deque[Course] = deque()
@@ -113,12 +123,14 @@ class PipelinedCopy:
         self._losses = 0
         self._news_s = 0.0
         self._told_s = float("-inf")
+        self._lived_s = time.monotonic()
+        self._told_phase: CopyPhase | None = None
         self._fatal: Problem | None = None
         self._names: dict[Side, Connection] = {}
         self._pair: ThirdParty[int] | None = None
         self._context = setup.channel_context
         self._protection: Protection = "clear"
-        self._told_protection = False
+        self._bytes_go = self._told_protection = False
         self._channel = DataChannel()
 
     def results(self) -> Iterator[ItemDone | ChannelUsed]:
@@ -126,7 +138,7 @@ class PipelinedCopy:
 
         Raises:
             TaskFailed: what would happen to every further file.
-            NotOffered: a server lacks something; nothing has been done.
+            NotOffered: a server lacks something; no bytes have been sent.
         """
         try:
             self._open_names()
@@ -137,12 +149,13 @@ class PipelinedCopy:
                     self._keep()
                     return
                 self._go_on()
-                if self._pair is not None and not self._told_protection:
+                if self._bytes_go and not self._told_protection:
                     self._told_protection = True
                     yield ChannelUsed(self._protection)
                 while self._ended:
                     self._losses = 0
                     yield self._ended.popleft()
+                self._tell_of_waiting()
             raise TaskFailed(self._fatal)
         finally:
             self._clean_up()
@@ -162,6 +175,10 @@ class PipelinedCopy:
         """As Crew says."""
         return self.beside(course, aside_name(self.task.tag, self.task.fence, course.item.index))
 
+    def claim(self, course: Course, path: bytes) -> bool:
+        """As Crew says."""
+        return self._places.setdefault(path, course.item.index) == course.item.index
+
     def send(self, course: Course) -> None:
         """As Crew says."""
         self._to_send.append(course)
@@ -171,8 +188,16 @@ class PipelinedCopy:
         """As Crew says."""
         now_s = time.monotonic()
         if course.size_bytes >= _TELL_BYTES or len(self._open) == 1 or now_s >= self._told_s + _TELL_S:
-            self._told_s = now_s
+            self._told_s, self._told_phase = now_s, phase
             self._on_progress(Progress(course.item.index, phase, count))
+
+    def _tell_of_waiting(self) -> None:
+        """Tells where only checksums are waited for: that may take long, and of small files not each step is told."""
+        sends = self._to_send or (self._pair is not None and self._pair.load)
+        if self._told_phase == "copying" and self._open and not sends:
+            course = next(iter(self._open.values()))
+            self._told_phase = "verifying"
+            self._on_progress(Progress(course.item.index, "verifying", course.size_bytes if course.left else 0))
 
     def end(self, course: Course, done: ItemDone) -> None:
         """As Crew says; what it has left is removed."""
@@ -203,6 +228,7 @@ class PipelinedCopy:
         """Begins as many files as may be under way; none once it is halted, and only what is sent already goes on."""
         if self._halted():
             self._todo.clear()
+            self._in_turn.clear()
             sending = set(self._pair.unconfirmed()) if self._pair is not None else set()
             waiting = {course.item.index for course in self._to_send}
             for index, course in list(self._open.items()):
@@ -211,6 +237,8 @@ class PipelinedCopy:
                     self._suspect += course.left
                     self._drop(course)
             self._to_send.clear()
+        if not self._todo and not self._open:
+            self._take_turns()
         while self._todo and len(self._open) < _FILES_UNDER_WAY:
             size_bytes = self._todo[0].size_bytes
             if len(self._open) >= 2 and self._open_bytes + size_bytes > _BYTES_UNDER_WAY:
@@ -220,6 +248,14 @@ class PipelinedCopy:
             self._open_bytes += course.item.size_bytes
             course.begin()
         self._send_more()
+
+    def _take_turns(self) -> None:
+        """Has the next file of each destination that several have begin."""
+        places: set[bytes] = set()
+        for _ in range(len(self._in_turn)):
+            course = self._in_turn.popleft()
+            (self._in_turn if course.final in places else self._todo).append(course)
+            places.add(course.final)
 
     def _drop(self, course: Course) -> None:
         if self._open.pop(course.item.index, None) is not None:
@@ -262,16 +298,33 @@ class PipelinedCopy:
             context=self._context if self._protection != "clear" else None,
             private=self._protection == "encrypted",
         )
-        connections = self._kept.take(channel)
+        connections = self._kept.take(channel) or self._set_up(channel)
         if connections is None:
-            with contextlib.ExitStack() as stack:
-                connections = [stack.enter_context(self._connected(side)) for side in _SIDES]
-                try:
-                    set_up(connections[0], connections[1], channel)
-                except GridFtpError as error:
-                    raise _Stopped(door_error("copy", error), "transfer") from error
-                stack.pop_all()
+            self._protection = "clear"
+            self._open_pair()
+            return
         self._pair = ThirdParty(connections[0], connections[1], self._sent, self._moved, patience_s=_FOR_EVER_S)
+        self._bytes_go = True
+
+    def _set_up(self, channel: DataChannel) -> Sequence[Connection] | None:
+        """Returns a pair that has the channel; None: it cannot be protected, though both said so, and nobody asked."""
+        asked = self.task.protection is not None or self.task.least_protection != "clear"
+        with contextlib.ExitStack() as stack:
+            connections = [stack.enter_context(self._connected(side)) for side in _SIDES]
+            try:
+                set_up(connections[0], connections[1], channel)
+            except (NotOffered, Refused) as error:
+                if channel.context is not None and not asked and not self._bytes_go:
+                    return None  # never once it has been told how the bytes go
+                if isinstance(error, NotOffered) and channel.context is not None:
+                    raise TaskFailed(not_protected()) from error
+                if isinstance(error, NotOffered) and not self._bytes_go:
+                    raise  # another engine may do it
+                raise _Stopped(door_error("copy", error), "transfer") from error
+            except GridFtpError as error:
+                raise _Stopped(door_error("copy", error), "transfer") from error
+            stack.pop_all()
+        return connections
 
     def _moved(self, index: int, markers: Markers) -> None:
         self._news_s = time.monotonic()
@@ -288,6 +341,10 @@ class PipelinedCopy:
     def _connected(self, side: Side) -> Connection:
         try:
             return self._doors[side].connect(NEEDED)
+        except NotOffered as error:
+            if not self._bytes_go:
+                raise
+            raise _Stopped(door_error("login", error), side) from error
         except DoorError as error:
             self._away.add(side)
             raise _Stopped(error, side) from error
@@ -311,6 +368,7 @@ class PipelinedCopy:
                 self._fatal = self.explain(stopped.error, stopped.where)
                 return
             self._send_more()
+        self._give_sign_of_life()
         pair = self._pair
         every = [*self._names.values(), *(pair.connections.values() if pair is not None else ())]
 
@@ -341,6 +399,15 @@ class PipelinedCopy:
         elif pair.load and time.monotonic() - self._news_s > self._patience_s:
             # Of the source nothing is heard while it sends: only bytes that arrive are a sign of life.
             self._pair_lost(pair, TimedOut(f"nothing arrived for {self._patience_s:.0f} s"))
+
+    def _give_sign_of_life(self) -> None:
+        """Asks for nothing on connections for names that are idle."""
+        now_s = time.monotonic()
+        if now_s >= self._lived_s + _SIGN_OF_LIFE_S:
+            self._lived_s = now_s
+            for connection in self._names.values():
+                if not connection.busy:
+                    connection.submit(b"NOOP", _nobody_listens)
 
     def _pair_failed(self, pair: ThirdParty[int], failure: Failure[int] | None) -> None:
         """Charges a refusal to its file, and has the others sent over another pair."""
@@ -450,6 +517,10 @@ class _Stopped(Exception):
         super().__init__(str(error))
         self.error = error
         self.where: Where = where
+
+
+def _nobody_listens(reply: Reply) -> None:
+    """Takes the answer to a sign of life: one that knows no such command has heard it all the same."""
 
 
 def _nobody_waits(answer: Refused | None) -> None:

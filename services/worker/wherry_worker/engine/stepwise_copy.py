@@ -16,6 +16,7 @@ from wherry_worker.engine.overwriting import (
     MOST_BESIDE,
     TIMES_OF_OTHERS,
     after_difference,
+    algorithm_to_compare,
     decide,
     name_beside,
 )
@@ -136,12 +137,15 @@ class StepwiseCopy:
             if decision == "leave":
                 return ItemDone(item.index, found.size_bytes, left_alone=True)
             if decision == "compare" and place.existing is not None:
-                same = self._same_bytes(source_path, found, place.path, place.existing)
+                algorithm = algorithm_to_compare(task.algorithm, task.comparison, found, place.existing)
+                same = self._same_bytes(source_path, place.path, algorithm)
                 if same is not None:
                     if task.keep_times and task.overwrite in TIMES_OF_OTHERS:
                         self._keep_time(place.path, found)
                     beside = _beside(place, wanted)
-                    return ItemDone(item.index, found.size_bytes, same, adopted=True, kept_beside=beside)
+                    return ItemDone(
+                        item.index, found.size_bytes, same, adopted=True, kept_beside=beside, algorithm=algorithm
+                    )
                 decision = after_difference(task.overwrite)
             if decision == "copy":
                 return None
@@ -154,12 +158,15 @@ class StepwiseCopy:
                 place.existing = replace(place.existing, kind="file", size_bytes=-1)
         raise DoorError("stat", 17, "File exists")
 
-    def _same_bytes(self, source_path: str, found: Entry, path: str, existing: Entry) -> str | None:
-        """Returns the checksum where both ends hold the same bytes already."""
-        if found.size_bytes != existing.size_bytes:
+    def _same_bytes(self, source_path: str, path: str, algorithm: str) -> str | None:
+        """Returns the checksum where both ends hold the same bytes already; where a door cannot tell, they do not."""
+        try:
+            at_destination = self._destination.checksum(path, algorithm)
+            at_source = self._source.checksum(source_path, algorithm)
+        except DoorError as error:
+            if error.lost or algorithm == self._task.algorithm:
+                raise
             return None
-        at_destination = self._destination.checksum(path, self._task.algorithm)
-        at_source = self._source.checksum(source_path, self._task.algorithm)
         return at_source if at_source == at_destination else None
 
     def _keep_time(self, path: str, found: Entry) -> None:
