@@ -22,7 +22,6 @@ from wherry_worker.engine.messages import (
     RemoveFiles,
     RemoveTemporaries,
     SetModes,
-    Side,
     Task,
 )
 from wherry_worker.engine.paths import join, parent
@@ -208,9 +207,8 @@ async def copy_chunk(
 
 async def remove_chunk(attempt: Attempt, open_engine: OpenEngine, chunk: RemoveChunk) -> Settlement:
     """Removes a chunk of files."""
-    side: Side = "destination" if chunk.at_destination else "source"
     tally = Tally(attempt, chunk.items, chunk.done, chunk.directory)
-    return await _each(attempt, open_engine, chunk, tally, lambda names: RemoveFiles(chunk.directory, names, side=side))
+    return await _each(attempt, open_engine, chunk, tally, lambda names: RemoveFiles(chunk.directory, names))
 
 
 async def change_modes(attempt: Attempt, open_engine: OpenEngine, chunk: ChangeModes) -> Settlement:

@@ -25,7 +25,7 @@ from wherry_worker.copying import (
     remove_chunk,
     sum_chunk,
 )
-from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirectory, Rename, SetMode, Side
+from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirectory, Rename, SetMode
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineKey, Engines, EngineUnavailable, Plan
 from wherry_worker.planner import NoCommonProtocol, plan
@@ -217,8 +217,7 @@ class TaskRunner:
                 case RenameOne():
                     await attempt.first(engine, Rename(lease.work.path, lease.work.new_path))
                 case RemoveOneDirectory():
-                    side: Side = "destination" if lease.work.at_destination else "source"
-                    await attempt.first(engine, RemoveDirectory(lease.work.path, side))
+                    await attempt.first(engine, RemoveDirectory(lease.work.path))
         return Settlement(lease.ref, Outcome.COMPLETED)
 
     async def _accesses(self, attempt: Attempt) -> list[SiteAccess]:
@@ -233,10 +232,7 @@ class TaskRunner:
 
     def _ends(self, attempt: Attempt, accesses: Sequence[SiteAccess]) -> tuple[SiteAccess, SiteAccess | None]:
         lease, by_site = attempt.lease, {access.site: access for access in accesses}
-        removals = RemoveChunk | WalkRemove | RemoveOneDirectory
-        copies = isinstance(lease.work, WalkCopy | CopyChunk) or (
-            isinstance(lease.work, removals) and lease.work.at_destination
-        )
+        copies = isinstance(lease.work, WalkCopy | CopyChunk)
         try:
             return by_site[lease.source_site], by_site[lease.destination_site] if copies else None
         except KeyError:

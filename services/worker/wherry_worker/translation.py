@@ -162,7 +162,7 @@ def _work(message: lease.Lease) -> Work:
         case "walk_remove":
             removal = message.walk_remove
             path, cursor = to_text(removal.path), to_text(removal.cursor)
-            return WalkRemove(path, removal.root, removal.recursive, cursor, removal.at_destination, removal.dry_run)
+            return WalkRemove(path, removal.root, removal.recursive, cursor, removal.dry_run)
         case "walk_tree":
             tree = message.walk_tree
             return WalkTree(
@@ -185,7 +185,7 @@ def _work(message: lease.Lease) -> Work:
             )
         case "remove_files":
             files = message.remove_files
-            return RemoveChunk(to_text(files.directory), unpack_chunk(files.chunk), files.done, files.at_destination)
+            return RemoveChunk(to_text(files.directory), unpack_chunk(files.chunk), files.done)
         case "change_mode_of_files":
             modes = message.change_mode_of_files
             return ChangeModes(to_text(modes.directory), unpack_chunk(modes.chunk), modes.done, modes.mode)
@@ -197,8 +197,7 @@ def _work(message: lease.Lease) -> Work:
             mode = message.change_mode_of_directory
             return ChangeModeOfDirectory(to_text(mode.path), mode.mode)
         case "remove_directory":
-            emptied = message.remove_directory
-            return RemoveOneDirectory(to_text(emptied.path), emptied.at_destination)
+            return RemoveOneDirectory(to_text(message.remove_directory.path))
         case "make_directory":
             return MakeOneDirectory(to_text(message.make_directory.path), message.make_directory.parents)
         case "rename":

@@ -21,7 +21,6 @@ from wherry_worker.engine.messages import (
     MakeDirectory,
     Pair,
     Problem,
-    Side,
     Stat,
     StatResult,
     Unlink,
@@ -213,9 +212,8 @@ async def walk_remove(
     attempt: Attempt, engine: EngineHandle, walk: WalkRemove, reports: Reports, limits: ChunkLimits
 ) -> None:
     """Does a removal's walk. Raises as walk_copy."""
-    side: Side = "destination" if walk.at_destination else "source"
     if walk.root:
-        found = await attempt.first(engine, Stat(side, walk.path))
+        found = await attempt.first(engine, Stat("source", walk.path))
         entry = found.entry if isinstance(found, StatResult) else None
         if entry is None and walk.cursor:
             return  # a file that an earlier attempt reported, and that is removed by now
@@ -225,14 +223,14 @@ async def walk_remove(
             await reports.report(attempt.lease.ref, [single.take()])
             return
     if walk.dry_run:
-        looked = await attempt.first(engine, Stat(side, walk.path))
+        looked = await attempt.first(engine, Stat("source", walk.path))
         there = looked.entry if isinstance(looked, StatResult) else None
         if there is None or there.kind != "directory":
             await reports.report(attempt.lease.ref, [Found(walk.cursor, walk.cursor, directories_done=1)])
             return
     elif not walk.cursor:
         # Servers refuse to unlink a real directory, which tells it from a link to one without any race.
-        unlinked = await attempt.first(engine, Unlink(walk.path, side))
+        unlinked = await attempt.first(engine, Unlink(walk.path))
         what = unlinked.found if isinstance(unlinked, UnlinkResult) else "directory"
         if what == "absent" and walk.root and attempt.lease.attempt <= 1:
             raise WalkFailed(_NOTHING_TO_REMOVE)
@@ -243,7 +241,7 @@ async def walk_remove(
             raise WalkFailed(_NOT_RECURSIVE_REMOVAL)
     batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
     sender = _Sender(reports, attempt.lease.ref)
-    listing = ListDirectory(walk.path, after=walk.cursor or None, side=side)
+    listing = ListDirectory(walk.path, after=walk.cursor or None)
     async with aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
             for pair in message.pairs if isinstance(message, EntryBatch) else ():
@@ -399,7 +397,7 @@ _IN_THE_WAY_OF_DIRECTORY = Problem(
     "DESTINATION_NOT_A_DIRECTORY", "The destination has a file where a directory is to be made.", "user"
 )
 _LINK_IN_THE_WAY = Problem(
-    "DESTINATION_NOT_A_DIRECTORY",
+    "DESTINATION_IS_A_LINK",
     "The destination has a symbolic link where a directory is to be made, and what only the destination has is to be "
     "removed: what the link leads to would be.",
     "user",

@@ -115,7 +115,6 @@ class WalkRemove:
     root: bool
     recursive: bool
     cursor: str
-    at_destination: bool = False
     dry_run: bool = False
 
 
@@ -138,7 +137,6 @@ class RemoveChunk:
     directory: str
     items: tuple[ChunkItem, ...]
     done: bytes
-    at_destination: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +172,6 @@ class RemoveOneDirectory:
     """Remove an empty directory."""
 
     path: str
-    at_destination: bool = False
 
 
 @dataclass(frozen=True, slots=True)

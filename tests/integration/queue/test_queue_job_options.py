@@ -135,7 +135,8 @@ async def test_a_dry_run_says_what_would_be_copied_and_removed(queue: QueueServi
         await worker.report(root, batch)
         await worker.settle(root)
         walk = await worker.lease()
-        assert (walk.walk_remove.path, walk.walk_remove.at_destination) == (b"/data/y/older", True)
+        assert (walk.walk_remove.path, walk.walk_remove.dry_run) == (b"/data/y/older", True)
+        assert walk.source_site == walk.destination_site == root.destination_site
         assert walk.walk_remove.recursive
         await worker.report(walk, found(chunks=[packed("oldest")], remove_directory=True))
         await worker.settle(walk)

@@ -16,12 +16,8 @@ from wherry_worker.engine.messages import (
     ChecksumFiles,
     EntryBatch,
     ListDirectory,
-    RemoveDirectory,
-    RemoveFiles,
     SetMode,
     SetModes,
-    Unlink,
-    UnlinkResult,
 )
 from wherry_worker.engine_process import EngineTaskFailed
 
@@ -175,21 +171,6 @@ class CopyRulesConformance:
         assert _extraneous(told) == [("a", "file"), ("c", "file"), ("e", "file"), ("f", "directory")]
         assert _extraneous(behind) == [("e", "file"), ("f", "directory")]
         assert _extraneous(unasked) == []
-
-    @pytest.mark.row("J8", missing="sync from end to end")
-    async def test_removals_are_done_at_the_destination_where_that_is_said(self, rig: EngineRig) -> None:
-        for folder in (rig.source, rig.destination):
-            (folder / "file").write_bytes(b"")
-            (folder / "other").write_bytes(b"")
-            (folder / "empty").mkdir()
-        rig.own()
-        async with rig.open() as engine:
-            done = in_order(await run(engine, RemoveFiles("/", ("file", "gone"), side="destination")))
-            assert await run(engine, Unlink("/other", "destination")) == [UnlinkResult("removed")]
-            await run(engine, RemoveDirectory("/empty", "destination"))
-        assert [item.problem for item in done] == [None, None]
-        assert names_in(rig.destination) == []
-        assert names_in(rig.source) == ["empty", "file", "other"]
 
     @pytest.mark.row("J6", missing="from end to end")
     async def test_links_are_told_as_what_they_lead_to_where_they_are_to_be_followed(self, rig: EngineRig) -> None:

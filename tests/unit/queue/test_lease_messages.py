@@ -38,11 +38,9 @@ def test_walks_and_chunks_of_a_copy_carry_its_options() -> None:
 
 
 @pytest.mark.row("J8", missing="on real servers")
-@pytest.mark.parametrize("extraneous", [True, False])
-def test_a_removal_says_at_which_of_the_two_sites_it_is(extraneous: bool) -> None:
-    assert leased(TaskKind.WALK_REMOVE, extraneous=extraneous).walk_remove.at_destination is extraneous
-    assert leased(TaskKind.REMOVE_FILES, extraneous=extraneous).remove_files.at_destination is extraneous
-    assert leased(TaskKind.REMOVE_DIRECTORY, extraneous=extraneous).remove_directory.at_destination is extraneous
+@pytest.mark.parametrize(("options", "dry"), [(OPTIONS, True), (b"", False)])
+def test_a_dry_runs_walk_at_the_destination_is_told_to_remove_nothing(options: bytes, dry: bool) -> None:
+    assert leased(TaskKind.WALK_REMOVE, extraneous=True, options=options).walk_remove.dry_run is dry
 
 
 @pytest.mark.row("J1", missing="protocol choice")

@@ -158,7 +158,7 @@ def test_nothing_is_removed_behind_a_link_of_the_destination() -> None:
     found = batch.take()
     assert (found.directories, [failure.problem.reason for failure in found.failures]) == (
         (),
-        ["DESTINATION_NOT_A_DIRECTORY"],
+        ["DESTINATION_IS_A_LINK"],
     )
 
 

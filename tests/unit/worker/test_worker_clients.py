@@ -409,8 +409,8 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
         WalkRemove("/a", root=True, recursive=False, cursor="\udcff"),
     ),
     (
-        {"walk_remove": pb.WalkRemoveWork(path=b"/a", recursive=True, at_destination=True, dry_run=True)},
-        WalkRemove("/a", root=False, recursive=True, cursor="", at_destination=True, dry_run=True),
+        {"walk_remove": pb.WalkRemoveWork(path=b"/a", recursive=True, dry_run=True)},
+        WalkRemove("/a", root=False, recursive=True, cursor="", dry_run=True),
     ),
     (
         {

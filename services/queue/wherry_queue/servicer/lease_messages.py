@@ -79,7 +79,7 @@ def _set_copying(lease: pb.Lease, task: LeasedTask) -> None:
 
 
 def _set_removing(lease: pb.Lease, task: LeasedTask) -> None:
-    path, there = task.source_path, task.extraneous
+    path = task.source_path
     match task.kind:
         case TaskKind.WALK_REMOVE:
             lease.walk_remove.CopyFrom(
@@ -88,17 +88,14 @@ def _set_removing(lease: pb.Lease, task: LeasedTask) -> None:
                     root=task.root,
                     recursive=task.recursive,
                     cursor=task.cursor,
-                    at_destination=there,
                     # Of a copy the options are its own; a removal has none.
-                    dry_run=there and job_service_pb2.CopyOptions.FromString(task.options).dry_run,
+                    dry_run=task.extraneous and job_service_pb2.CopyOptions.FromString(task.options).dry_run,
                 )
             )
         case TaskKind.REMOVE_FILES:
-            lease.remove_files.CopyFrom(
-                pb.RemoveFilesWork(directory=path, chunk=_chunk(task), done=task.settled, at_destination=there)
-            )
+            lease.remove_files.CopyFrom(pb.RemoveFilesWork(directory=path, chunk=_chunk(task), done=task.settled))
         case _:
-            lease.remove_directory.CopyFrom(pb.RemoveDirectoryWork(path=path, at_destination=there))
+            lease.remove_directory.CopyFrom(pb.RemoveDirectoryWork(path=path))
 
 
 def _set_changing_mode(lease: pb.Lease, task: LeasedTask) -> None:

@@ -272,7 +272,8 @@ def _leased(row: Any, job: Any) -> LeasedTask:
         job_id=row.job_id,
         job_uid=job.uid,
         user=job.user,
-        source_site=job.source,
+        # What only a copy's destination has is removed there: to its worker a removal like any other.
+        source_site=job.destination if row.extraneous else job.source,
         destination_site=job.destination,
         work_class=WorkClass(job.work_class),
         kind=TaskKind(row.kind),

@@ -79,7 +79,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class ListDirectory:
-    """List `path` at `side` and, where given, `beside` at the destination, paired by name in byte order.
+    """List `path` at the source and, where given, `beside` at the destination, paired by name in byte order.
 
     Entries up to and including `after` (byte order) are left out; so are those that only the destination has, unless
     `extraneous` asks for them. With `follow_links` a link is told as what it leads to, with its target.
@@ -90,7 +90,6 @@ class ListDirectory:
     after: str | None = None
     extraneous: bool = False
     follow_links: bool = False
-    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,28 +120,25 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Unlink:
-    """Remove a file or a link; a real directory is left alone and is no failure."""
+    """Remove a file or a link at the source's door; a real directory is left alone and is no failure."""
 
     path: str
-    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveFiles:
-    """Remove files of one directory; one that is gone counts as removed."""
+    """Remove files of one directory at the source's door; one that is gone counts as removed."""
 
     directory: str
     names: tuple[str, ...]
     first_index: int = 0
-    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveDirectory:
-    """Remove an empty directory; one that is gone counts as removed."""
+    """Remove an empty directory at the source's door; one that is gone counts as removed."""
 
     path: str
-    side: Side = "source"
 
 
 @dataclass(frozen=True, slots=True)

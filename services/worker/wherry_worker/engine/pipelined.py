@@ -29,7 +29,6 @@ from wherry_worker.engine.messages import (
     SetMode,
     SetModes,
     Setup,
-    Side,
     Stat,
     StatResult,
     Unlink,
@@ -118,8 +117,8 @@ class PipelinedEngine:
 
     def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
         """Removes all files at once."""
-        run = self._for_each(task.side, removing(), task.directory, task.names, halted, task.first_index)
-        yield from self._or_else(task.side, run, lambda: self._names.remove_files(task, halted))
+        run = self._for_each(removing(), task.directory, task.names, halted, task.first_index)
+        yield from self._or_else(run, lambda: self._names.remove_files(task, halted))
 
     def set_mode(self, task: SetMode) -> None:
         """As the port says."""
@@ -127,44 +126,39 @@ class PipelinedEngine:
 
     def set_modes(self, task: SetModes, halted: Halted) -> Iterator[ItemDone]:
         """Sets the modes of all files at once."""
-        run = self._for_each("source", setting_mode(task.mode), task.directory, task.names, halted)
-        yield from self._or_else("source", run, lambda: self._names.set_modes(task, halted))
+        run = self._for_each(setting_mode(task.mode), task.directory, task.names, halted)
+        yield from self._or_else(run, lambda: self._names.set_modes(task, halted))
 
     def checksum_files(self, task: ChecksumFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone]:
         """Asks for all checksums at once."""
         chore = summing(task.algorithm, float(self._setup.checksum_timeout_s))
         on_progress(Progress(0, "verifying", 0))
-        run = self._for_each("source", chore, task.directory, task.names, halted)
-        yield from self._or_else("source", run, lambda: self._names.checksum_files(task, on_progress, halted))
+        run = self._for_each(chore, task.directory, task.names, halted)
+        yield from self._or_else(run, lambda: self._names.checksum_files(task, on_progress, halted))
 
     def _for_each(
-        self, side: Side, chore: Chore, directory: str, names: Sequence[str], halted: Halted, first_index: int = 0
+        self, chore: Chore, directory: str, names: Sequence[str], halted: Halted, first_index: int = 0
     ) -> Iterator[ItemDone]:
-        at = self._setup.destination if side == "destination" else self._setup.source
-        if at is None:
-            raise LookupError("work at a destination for an engine with one door")
-        door = GridFtpDoor(at, self._setup.namespace_timeout_s)
+        door = GridFtpDoor(self._setup.source, self._setup.namespace_timeout_s)
         files = PipelinedFiles(
             door,
             chore,
             directory,
             names,
-            lambda error: self._names.explain(error, side),
+            lambda error: self._names.explain(error, "source"),
             halted,
             first_index=first_index,
         )
         return files.results(lambda: door.connect(("MLST",)))
 
-    def _or_else(
-        self, side: Side, run: Iterator[ItemDone], other: Callable[[], Iterator[ItemDone]]
-    ) -> Iterator[ItemDone]:
+    def _or_else(self, run: Iterator[ItemDone], other: Callable[[], Iterator[ItemDone]]) -> Iterator[ItemDone]:
         """Has the other engine do it where the server lacks something: before anything is done."""
         try:
             yield from run
         except NotOffered:
             yield from other()
         except DoorError as error:
-            raise TaskFailed(self._names.explain(error, side)) from error
+            raise TaskFailed(self._names.explain(error, "source")) from error
 
     def remove_directory(self, task: RemoveDirectory) -> None:
         """As the port says."""

@@ -99,22 +99,22 @@ class StepwiseEngine:
     def unlink(self, task: Unlink) -> UnlinkResult:
         """Removes a file or a link; servers refuse a real directory, which is what tells it from a link."""
         try:
-            self._namespaces[task.side].unlink(task.path)
+            self._namespaces["source"].unlink(task.path)
         except DoorError as error:
             if error.errno == 21:
                 return UnlinkResult("directory")
             if error.errno == 2:
                 return UnlinkResult("absent")
-            raise TaskFailed(self.explain(error, task.side)) from error
+            raise TaskFailed(self.explain(error, "source")) from error
         return UnlinkResult("removed")
 
     def remove_directory(self, task: RemoveDirectory) -> None:
         """Removes an empty directory; one that is gone counts as removed."""
         try:
-            self._namespaces[task.side].remove_directory(task.path)
+            self._namespaces["source"].remove_directory(task.path)
         except DoorError as error:
             if error.errno != 2:
-                raise TaskFailed(self.explain(error, task.side)) from error
+                raise TaskFailed(self.explain(error, "source")) from error
 
     def remove_files(self, task: RemoveFiles, halted: Halted) -> Iterator[ItemDone]:
         """Removes files; what would fail for all of them ends the task."""
@@ -124,10 +124,10 @@ class StepwiseEngine:
             started = time.monotonic()
             problem = None
             try:
-                self._namespaces[task.side].unlink(join(task.directory, name))
+                self._namespaces["source"].unlink(join(task.directory, name))
             except DoorError as error:
                 if error.errno != 2:
-                    problem = self.explain(error, task.side)
+                    problem = self.explain(error, "source")
             if problem is not None and problem.stops:
                 raise TaskFailed(problem)
             yield ItemDone(index, duration_s=time.monotonic() - started, problem=problem)
@@ -194,7 +194,7 @@ class StepwiseEngine:
         """
         after = None if task.after is None else byte_order(task.after)
         entries = [
-            entry for entry in self._listed(task.path, task.side) if after is None or byte_order(entry.name) > after
+            entry for entry in self._listed(task.path, "source") if after is None or byte_order(entry.name) > after
         ]
         if task.follow_links:
             entries = [self._followed(task.path, entry) for entry in entries]
