@@ -103,7 +103,7 @@ class NewTask:
     Attributes:
         phase: 0 at once; a later one waits until all before have ended.
         root: whether the user named this path; then it may be a file.
-        root_length, extraneous: as `models.Task` has them.
+        root_length, extraneous, cleans, cleans_fence: as `models.Task` has them.
     """
 
     kind: TaskKind
@@ -117,6 +117,8 @@ class NewTask:
     payload: bytes | None = None
     entry_count: int = 0
     total_bytes: int = 0
+    cleans: str | None = None
+    cleans_fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class NewJob:
         sessions: when the user's sessions end, by site, in milliseconds since the epoch.
         unresolved: nobody could be asked about its sites: paths may be relative, and nothing of it may start before
             `resolving` has made up for it.
+        clean_up: whether it removes what copies left behind; see `states.CLEAN_UP`.
     """
 
     user: str
@@ -158,6 +161,7 @@ class NewJob:
     item_count: int = 1
     sessions: Mapping[str, int] = field(default_factory=dict)
     unresolved: bool = False
+    clean_up: bool = False
 
     @property
     def hold(self) -> Hold:

@@ -119,6 +119,8 @@ class Job(Base):
                  postgresql_where=sa.text("ended_ms is not null"), sqlite_where=sa.text("ended_ms is not null")),
         sa.Index("job_stalled", "phase_open", postgresql_where=sa.text("phase_open = 0 and tasks_open > 0"),
                  sqlite_where=sa.text("phase_open = 0 and tasks_open > 0")),
+        sa.Index("job_clean_up", "created_ms",
+                 postgresql_where=sa.text("work_class = 3"), sqlite_where=sa.text("work_class = 3")),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -130,6 +132,7 @@ class Job(Base):
     specification: Mapped[bytes] = mapped_column(sa.LargeBinary)
     """What was asked for, as the contract's message; only the servicer opens it."""
     work_class: Mapped[int] = mapped_column(sa.SmallInteger)
+    """As `states.WorkClass`, or `states.CLEAN_UP`."""
     priority: Mapped[int] = mapped_column(sa.SmallInteger)
     recursive: Mapped[bool]
     overwrite: Mapped[int] = mapped_column(sa.SmallInteger, default=1)
@@ -226,6 +229,9 @@ class Task(Base):
         sa.Index("task_delayed_of_job", "job_id", "not_before_ms",
                  postgresql_where=sa.text("state = 4"), sqlite_where=sa.text("state = 4")),
         sa.Index("task_of_job", "job_id", "id"),
+        # States from 5 on are those of tasks that have ended.
+        sa.Index("task_left_behind", "job_id", "id", postgresql_where=sa.text("left_behind and state >= 5"),
+                 sqlite_where=sa.text("left_behind and state >= 5")),
         {"postgresql_with": {"fillfactor": 50}, "sqlite_autoincrement": True},
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -274,6 +280,13 @@ class Task(Base):
     """SHA-256 of the certificate of the worker that has the lease: nobody else's word about it counts."""
     counted: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
     """Against which limits it is counted while it runs, as `states.Counted`: exactly these get their place back."""
+    left_behind: Mapped[bool] = mapped_column(default=False)
+    """Whether temporary files of this task may lie at its destination. Its next attempt removes them, or goes on with
+    them; for where none comes see `store.cleaning`."""
+    cleans: Mapped[str | None] = mapped_column(sa.String(64))
+    """Of a REMOVE_TEMPORARIES task: the task whose temporary files these are, `jobs/{job}/tasks/{task}`, and the last
+    fence of that task that left some. Its job may be gone by then."""
+    cleans_fence: Mapped[int | None] = mapped_column(sa.BigInteger)
     refused_until_ms: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     """The end of the session that was too short for it: it is not refused for the same one twice."""
     not_before_ms: Mapped[int | None] = mapped_column(sa.BigInteger)

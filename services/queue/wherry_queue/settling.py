@@ -21,6 +21,8 @@ STOPPED_REST_S = 1.0
 """How long a task rests that its worker stopped without being asked to."""
 NEVER_RETRIED = frozenset({TaskKind.LIST})
 """Nobody waits for a listing any more once its worker has failed; the caller asks again."""
+ALWAYS_RETRIED = frozenset({TaskKind.REMOVE_TEMPORARIES})
+"""Nobody would ask for it again: it is given up with its job, when that has become too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Settlement:
         files_done, bytes_done: of this attempt.
         files_unchanged, bytes_unchanged: of `files_done`, those that needed nothing.
         data_channel: how bytes went, as the contract numbers it; 0: none did.
+        left_behind: whether temporary files of the task may lie at its destination still.
         retry_after_s: for RETURNED.
         worker: whose word it is, by name.
         thumbprint: of that worker's certificate.
@@ -86,6 +89,7 @@ class Settlement:
     worker: str = ""
     thumbprint: str | None = None
     sign_in_site: str = ""
+    left_behind: bool = False
 
     @property
     def signed_out(self) -> bool:
@@ -120,6 +124,8 @@ class TaskFacts(Protocol):
     def bytes_failed(self) -> int: ...  # noqa: D102
     @property
     def source_path(self) -> bytes: ...  # noqa: D102
+    @property
+    def left_behind(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ class RetryPolicy:
 
     def delay_s(self, tries: int) -> float:
         """Returns the wait before the next attempt: doubling, at most 15 minutes, with jitter of a quarter."""
-        base: float = min(self.back_off_s * 2 ** (tries - 1), 900.0)
+        base: float = min(self.back_off_s * 2 ** min(tries - 1, 30), 900.0)
         return base * random.uniform(0.75, 1.25)  # noqa: S311  # spreads rivals, no secret
 
 
@@ -217,6 +223,16 @@ def lapse(task: TaskFacts, lapses: int) -> Decision | None:
     return _give_up(task, failure, kept)
 
 
+def leaves_behind(task: TaskFacts, settlement: Settlement, decision: Decision) -> bool:
+    """Tells whether temporary files of a task may lie at its destination after a settlement.
+
+    Only an attempt that got through its files says by that that earlier ones have left nothing: another may have ended
+    before it looked for what they had left.
+    """
+    through = settlement.outcome is Outcome.COMPLETED and decision.state in (TaskState.SUCCEEDED, TaskState.FAILED)
+    return task.kind == TaskKind.COPY_FILES and (settlement.left_behind or (task.left_behind and not through))
+
+
 def _keep_done(task: TaskFacts, settlement: Settlement) -> Decision:
     """Counts what is done, whatever the outcome: an entry counts once, by its bit."""
     done = bitmap.clipped(settlement.done, task.entry_count)
@@ -266,7 +282,8 @@ def _failed(task: TaskFacts, failure: Failure, kept: Decision, *, job_cancelled:
     if job_cancelled:
         return replace(kept, state=TaskState.CANCELLED, failure=failure)
     tries = task.tries + 1
-    if failure.retryable and tries < policy.attempts and task.kind not in NEVER_RETRIED:
+    more = tries < policy.attempts or task.kind in ALWAYS_RETRIED
+    if failure.retryable and more and task.kind not in NEVER_RETRIED:
         return replace(kept, state=TaskState.DELAYED, tries=tries, delay_s=policy.delay_s(tries), failure=failure)
     return _give_up(task, failure, replace(kept, tries=tries))
 

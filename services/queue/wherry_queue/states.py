@@ -16,6 +16,16 @@ class WorkClass(enum.IntEnum):
     BULK = 2
 
 
+CLEAN_UP = 3
+"""What a job has in the place of a work class that removes what copies left behind. It is leased as bulk work, and is
+no job to anybody: its user does not see it, nor is it in what is told of jobs."""
+
+
+def leased_as(work_class: int) -> WorkClass:
+    """Returns the class of a job's lanes and tasks."""
+    return WorkClass.BULK if work_class == CLEAN_UP else WorkClass(work_class)
+
+
 class TaskKind(enum.IntEnum):
     """What a task does."""
 
@@ -32,6 +42,7 @@ class TaskKind(enum.IntEnum):
     CHANGE_MODE_OF_DIRECTORY = 11
     WALK_CHECKSUM = 12
     CHECKSUM_FILES = 13
+    REMOVE_TEMPORARIES = 14
 
 
 WALKS = frozenset({TaskKind.WALK_COPY, TaskKind.WALK_REMOVE, TaskKind.WALK_CHANGE_MODE, TaskKind.WALK_CHECKSUM})

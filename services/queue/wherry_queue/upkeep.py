@@ -18,6 +18,7 @@ from wherry_queue.dispatching import Dispatcher
 from wherry_queue.own_replica import OwnReplica
 from wherry_queue.store import (
     banning,
+    cleaning,
     control,
     deletion,
     leases,
@@ -36,6 +37,8 @@ _BREATH_S = 0.02
 _STAGED_S = 3600.0
 """What a stream of pairs left that broke off is kept for so long."""
 _SETTLED = 500
+_CLEAN_UP_S = 7 * 86_400.0
+"""For so long a clean-up waits for its user to sign in, or for its site to come back."""
 _REAPED = 500
 """Leases of a dead replica that are taken back in one transaction."""
 
@@ -122,6 +125,7 @@ class Upkeep:
         """Deletes what is over, for a while at a time: however much there is, other work gets its turns."""
         kept = self._retention
         ends_s = self._clock() + _CLEARING_S
+        await self._clean_up(ends_s)
         sweeps: tuple[tuple[Callable[..., int], tuple[int, ...]], ...] = (
             (deletion.sweep, ()),
             (retention.sweep_listings, (int(kept.listing_s * 1000),)),
@@ -134,3 +138,22 @@ class Upkeep:
                 await asyncio.sleep(_BREATH_S)
         await self._database.write(staging.sweep_staged, int(_STAGED_S * 1000))
         await self._database.write(retention.sweep_audit, int(kept.audit_s * 1000))
+
+    async def _clean_up(self, ends_s: float) -> None:
+        """Has removed what copies that have ended left behind; gives up what could not be for long."""
+        grace_ms = int(self._dispatcher.terms.ttl_s * 1000)  # a server may write on for a moment
+        made = False
+        while self._clock() < ends_s and await self._database.write(cleaning.make, grace_ms):
+            made = True
+            await asyncio.sleep(_BREATH_S)
+        if made:
+            self._dispatcher.ready()
+        for late in await self._database.read(cleaning.overdue, int(_CLEAN_UP_S * 1000)):
+            await self._database.write(control.cancel_job, late.job_id)
+            self._dispatcher.held([late.job_id])
+            logger().warning("clean_up_given_up", user=late.user, site=late.site, task=late.cleans)
+        for gone in await self._database.write(cleaning.sweep, int(self._retention.listing_s * 1000)):
+            if gone.reason:
+                logger().warning(
+                    "clean_up_failed", user=gone.user, site=gone.site, task=gone.cleans, reason=gone.reason
+                )

@@ -22,8 +22,9 @@ from wherry_queue.jobs import Found, NewTask
 from wherry_queue.models import Job, Link, Site, Task, User
 from wherry_queue.settling import SIGN_IN_REASON, Failure, Settlement
 from wherry_queue.sign_ins import ChangeKind, SessionChange
-from wherry_queue.states import CHUNKS, WALKS, Hold, JobState, Outcome, TaskKind, TaskState, WorkClass, job_state
+from wherry_queue.states import CHUNKS, ENDED, WALKS, Hold, JobState, Outcome, TaskKind, TaskState, WorkClass, job_state
 from wherry_queue.store import (
+    cleaning,
     control,
     lanes,
     leases,
@@ -154,6 +155,7 @@ class Bustle:
             failures=[failed(i, retryable=i == 1) for i in range(3) if chunk and not bits >> i & 1],
             thumbprint=thumbprint,
             sign_in_site=task.source_site if signed_out else "",
+            left_behind=chunk and not well and self.chance.random() < 0.3,
         )
 
     async def settle(self, words: list[Settlement]) -> None:
@@ -229,6 +231,9 @@ class Bustle:
             await self.do(control.cancel_job, job_id)
         for job_id in await self.do(phases.stalled_jobs):
             await self.do(phases.open_next_phase, job_id)
+        while await self.do(cleaning.make, -1000):
+            pass
+        await self.do(cleaning.sweep, 200)
         await self.do(retention.sweep_listings, 200)
         await self.do(retention.sweep_jobs, 2000)
         await asyncio.sleep(0.01)
@@ -326,6 +331,7 @@ async def test_the_books_agree_after_everything_happened_at_once(bustle: Bustle)
     await bustle.let_go()
     await bustle.work_off()
     await bustle.database.read(assert_counters)
+    assert not await bustle.rows(sa.select(Task.id).where(Task.left_behind, Task.state.in_(ENDED)))
     jobs = await bustle.rows(sa.select(Job.__table__))
     assert all(job_state(job) not in (JobState.RUNNING, JobState.QUEUED) for job in jobs)
     idle = await bustle.rows(sa.select(User.name, User.active_bulk, User.active_interactive, User.inflight))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import grpc
 import pytest
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_queue.states import TaskState
@@ -22,12 +23,13 @@ from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
 from wherry_testing.flows import FlowDeployment, under_way, until
 from wherry_testing.postgres import PostgresServer
 from wherry_testing.queue_books import discrepancies
-from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_many
+from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_large, write_many
 
 pytestmark = pytest.mark.row("D2")
 
 MANY = 14
 STALL_S = 8
+LARGE_BYTES = 800_000_000
 UNRESOLVED = "SITES_UNAVAILABLE"
 _SLOWLY = ["--task-ms", "6000", "--spread", "fixed"]
 """Longer than a lease without renewal."""
@@ -217,6 +219,48 @@ def test_a_job_that_comes_in_without_the_site_service_is_accepted_and_done_when_
     assert {row["attempt_count"] for row in flow.task_rows(accepted.name)} == {1}
 
 
+# --- a worker that dies, and whose job is cancelled before another comes
+
+
+@pytest.mark.row("J7")
+def test_what_a_killed_worker_left_of_a_copy_that_was_cancelled_then_is_removed_by_the_next_one(
+    flow: FlowDeployment, first: ReplicaCaller, second: ReplicaCaller, fresh_folders: Callable[[], Folders]
+) -> None:
+    folders = fresh_folders()
+    write_large(folders.source / "large.dat", LARGE_BYTES)
+    folders.source_site.own("alice")
+    with flow.worker(at=1) as lost:
+        job = first.create(copy_between(folders))
+        under_way(first, job.name, lambda: folders.moved_bytes() > LARGE_BYTES // 20)
+        lost.kill()
+    until(lambda: flow.task_rows(job.name) and not flow.task_rows_running(job.name), "the lease has lapsed")
+    first.cancel(job.name)
+    assert second.ended(job.name).state == pb.JOB_STATE_CANCELLED
+    assert folders.temporaries()
+    with flow.worker(at=0):
+        until(lambda: not folders.temporaries(), "what was left is removed", 60)
+        ended = until(lambda: _ended_clean_up(flow, job.name), "the clean-up has ended")
+    (folders.source / "large.dat").unlink()
+    assert list((folders.destination / "data").iterdir()) == []
+    assert (ended["tasks_failed"], ended["tasks_cancelled"]) == (0, 0)
+    listed = first.ask(first.jobs.ListJobs, pb.ListJobsRequest(page_size=1000)).jobs
+    assert f"jobs/{ended['uid']}" not in {one.name for one in listed}
+    with pytest.raises(grpc.RpcError) as hidden:
+        first.get(f"jobs/{ended['uid']}")
+    assert hidden.value.code() is grpc.StatusCode.NOT_FOUND
+    _assert_books(flow)
+
+
+def _ended_clean_up(flow: FlowDeployment, job: str) -> dict[str, Any] | None:
+    statement = (
+        "SELECT job.* FROM job JOIN task ON task.job_id = job.id "
+        "WHERE task.cleans LIKE :copy AND job.ended_ms IS NOT NULL"
+    )
+    rows = flow.rows_of("queue", statement, copy=f"{job}/%")
+    assert len(rows) <= 1
+    return rows[0] if rows else None
+
+
 # --- an engine that stands still
 
 
@@ -224,12 +268,12 @@ def test_an_engine_that_stands_still_is_killed_and_another_does_the_rest(
     flow: FlowDeployment, first: ReplicaCaller, fresh_folders: Callable[[], Folders]
 ) -> None:
     folders = fresh_folders()
-    write_many(folders.source, MANY)
+    write_large(folders.source / "large.dat", LARGE_BYTES)
     folders.source_site.own("alice")
     settings = "\n".join(f"{name} = {STALL_S}" for name in ("stall_s", "verify_stall_s", "other_stall_s"))
     with flow.worker(at=1, settings=settings) as worker:
         job = first.create(copy_between(folders))
-        under_way(first, job.name, lambda: folders.arrived() >= 2)
+        under_way(first, job.name, lambda: folders.moved_bytes() > LARGE_BYTES // 20)
         engines = worker.children()
         assert engines
         for engine in engines:
@@ -240,5 +284,6 @@ def test_an_engine_that_stands_still_is_killed_and_another_does_the_rest(
     assert ended.state == pb.JOB_STATE_SUCCEEDED
     assert same_trees(folders.source, folders.destination / "data")
     assert folders.temporaries() == []
+    (folders.source / "large.dat").unlink()
     (chunk,) = _chunks(flow, job.name).values()
     assert chunk["lapses"] == 0

@@ -10,7 +10,18 @@ from sqlalchemy.engine import Connection
 from wherry_chassis.pseudonyms import DELETED
 from wherry_queue import bitmap
 from wherry_queue.models import EntryFailure, Job, Lane, Link, Replica, Site, Task, User
-from wherry_queue.states import CHUNKS, DIRECTORY_WORK, ENDED, WALKS, Counted, Hold, TaskKind, TaskState, WorkClass
+from wherry_queue.states import (
+    CHUNKS,
+    DIRECTORY_WORK,
+    ENDED,
+    WALKS,
+    Counted,
+    Hold,
+    TaskKind,
+    TaskState,
+    WorkClass,
+    leased_as,
+)
 
 _TASKS = sa.select(*[column for column in Task.__table__.columns if column.name not in ("payload", "cursor")])
 _LANES = sa.select(Lane.__table__)
@@ -83,8 +94,9 @@ def _lanes(tasks: Any, lanes: Any, jobs: dict[int, Any]) -> list[str]:
         found += _differing(f"lane {lane.id}.priority", lane.priority, job.priority)
         if bool(lane.hold & Hold.CANCELLED) != bool(job.cancelled):
             found.append(f"lane {lane.id} and its job differ about whether it is cancelled")
-        for name in ("user_id", "link_id", "work_class"):
+        for name in ("user_id", "link_id"):
             found += _differing(f"lane {lane.id}.{name}", getattr(lane, name), getattr(job, name))
+        found += _differing(f"lane {lane.id}.work_class", lane.work_class, leased_as(job.work_class))
     return found
 
 
@@ -140,6 +152,8 @@ def _tasks(connection: Connection, tasks: Any) -> list[str]:
         found += _differing(
             f"task {task.id} has a time to wait for", task.not_before_ms is not None, task.state == TaskState.DELAYED
         )
+        if task.left_behind and task.kind != TaskKind.COPY_FILES:
+            found.append(f"task {task.id} copies nothing and has left something behind")
         if task.kind not in CHUNKS:
             continue
         settled = bitmap.count(task.settled)

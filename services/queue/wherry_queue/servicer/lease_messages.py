@@ -38,6 +38,15 @@ def lease_message(given: GivenLease) -> pb.Lease:
         case TaskKind.RENAME:
             destination = task.destination_path or b""
             lease.rename.CopyFrom(pb.RenameWork(source_path=task.source_path, destination_path=destination))
+        case TaskKind.REMOVE_TEMPORARIES:
+            lease.remove_temporaries.CopyFrom(
+                pb.RemoveTemporariesWork(
+                    task=task.cleans,
+                    fence=task.cleans_fence,
+                    destination_directory=task.source_path,
+                    chunk=pb.EntryChunk(payload=task.payload) if task.payload else None,
+                )
+            )
         case TaskKind.LIST:
             lease.list.CopyFrom(pb.ListWork(path=task.source_path))
     return lease

@@ -278,6 +278,7 @@ def _settlement(item: pb.Settlement, worker: str, thumbprint: str) -> Settlement
         worker=worker,
         thumbprint=thumbprint,
         sign_in_site=item.sign_in_site,
+        left_behind=item.left_behind,
     )
 
 

@@ -11,7 +11,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.fairness import WORK_PER_PRIORITY
 from wherry_queue.jobs import JobEnded, JobNotFound
 from wherry_queue.models import Job, Lane, Task, User
-from wherry_queue.states import WALKS, Hold, TaskState, WorkClass
+from wherry_queue.states import CLEAN_UP, WALKS, Hold, TaskState, WorkClass
 from wherry_queue.store.lanes import empty, lock, set_hold
 
 _WAITING = (TaskState.READY, TaskState.BLOCKED, TaskState.DELAYED)
@@ -102,7 +102,7 @@ def _own(connection: Connection, user: str, uid: str) -> Any:
     job = connection.execute(
         sa.select(Job.id, Job.tasks_open, Job.cancelled, Job.work_class)
         .join(User, User.id == Job.user_id)
-        .where(Job.uid == uid, User.name == user)
+        .where(Job.uid == uid, User.name == user, Job.work_class != CLEAN_UP)
     ).one_or_none()
     if job is None:
         raise JobNotFound(job=uid)

@@ -81,7 +81,7 @@ def sweep(connection: Connection) -> int:
     lock(connection, *found)
     if more := retention.empty(connection, found):
         return more
-    connection.execute(sa.delete(Job).where(Job.id.in_(found), Job.work_class == WorkClass.INTERACTIVE))
+    connection.execute(sa.delete(Job).where(Job.id.in_(found), Job.work_class != WorkClass.BULK))
     nothing = {"specification": b"", "options": b"", "summary": None, "request_id": None, "failure": None}
     connection.execute(sa.update(Job).where(Job.id.in_(found)).values(nothing))
     return len(found)

@@ -15,7 +15,7 @@ from wherry_queue import settling
 from wherry_queue.fairness import WORK_PER_PRIORITY, Choice, LaneQueue, UserShare, pick
 from wherry_queue.growing import path_below
 from wherry_queue.models import Job, Lane, Link, Replica, Site, Task, User
-from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass
+from wherry_queue.states import Hold, TaskKind, TaskState, WorkClass, leased_as
 from wherry_queue.store import limits
 from wherry_queue.store.candidates import Candidate, blocked_users
 from wherry_queue.store.lanes import ACTIVE, lock, make_ready
@@ -87,6 +87,8 @@ class LeasedTask:
     below: bool
     settled: bytes
     attempt: int
+    cleans: str = ""
+    cleans_fence: int = 0
 
     @property
     def name(self) -> str:
@@ -275,7 +277,7 @@ def _leased(row: Any, job: Any) -> LeasedTask:
         # What only a copy's destination has is removed there: to its worker a removal like any other.
         source_site=job.destination if row.extraneous else job.source,
         destination_site=job.destination,
-        work_class=WorkClass(job.work_class),
+        work_class=leased_as(job.work_class),
         kind=TaskKind(row.kind),
         source_path=row.source_path,
         destination_path=row.destination_path,
@@ -292,6 +294,8 @@ def _leased(row: Any, job: Any) -> LeasedTask:
         below=row.below,
         settled=row.settled or b"",
         attempt=row.attempt_count,
+        cleans=row.cleans or "",
+        cleans_fence=row.cleans_fence or 0,
     )
 
 
@@ -355,13 +359,24 @@ def requeue(
         if decision is None:
             again.append(row)
         else:
-            changes.append(Change(row, decision, row.settled_fence, row.lapses + 1))
+            behind = _may_leave_behind(row, given=given)
+            changes.append(Change(row, decision, row.settled_fence, row.lapses + 1, left_behind=behind))
     if again:
         lock(connection, *(row.job_id for row in again))
         limits.lock_users(connection, {row.user_id for row in (*again, *(change.task for change in changes))})
         ids = [row.id for row in again]
         if given:
             connection.execute(sa.update(Task).where(Task.id.in_(ids)).values(lapses=Task.lapses + 1))
+        if left := [row.id for row in again if _may_leave_behind(row, given=given) and not row.left_behind]:
+            connection.execute(sa.update(Task).where(Task.id.in_(left)).values(left_behind=True))
         make_ready(connection, ids, TaskState.RUNNING)
     apply_changes(connection, changes, again)
     return {row.job_id for row in again} | {change.task.job_id for change in changes}
+
+
+def _may_leave_behind(row: Any, *, given: bool) -> bool:
+    """Tells whether temporary files of a task whose lease is taken back may lie at its destination.
+
+    A lease that seems to be nobody's may be a worker's all the same, if one was written into it.
+    """
+    return bool(row.left_behind) or (row.kind == TaskKind.COPY_FILES and (given or row.thumbprint is not None))

@@ -15,7 +15,7 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Job, JobProgress, Lane, Link, Site, Task, User
 from wherry_queue.overview import ClassFigures, LinkFigures, Overview
-from wherry_queue.states import Hold, TaskState, WorkClass
+from wherry_queue.states import Hold, TaskState, WorkClass, leased_as
 from wherry_queue.store.lanes import ACTIVE
 from wherry_queue.store.limits import Defaults, effective
 from wherry_queue.store.reading import PROGRESS_LIFE_MS
@@ -43,9 +43,10 @@ def overview(connection: Connection, link_count: int, defaults: Defaults) -> Ove
     running_on: Counter[int] = Counter()
     jobs: Counter[str] = Counter()
     for row in connection.execute(_JOBS):
-        running[WorkClass(row.work_class)] += row.running
-        if row.work_class == WorkClass.BULK:
+        running[leased_as(row.work_class)] += row.running
+        if leased_as(row.work_class) is WorkClass.BULK:
             running_on[row.link_id] += row.running
+        if row.work_class == WorkClass.BULK:
             jobs.update(open=row.jobs, signing_in=row.signing_in, paused=row.paused)
     delayed = _delayed(connection)
     all_places = dict(zip((WorkClass.INTERACTIVE, WorkClass.BULK), places(connection), strict=True))
@@ -102,7 +103,10 @@ def _delayed(connection: Connection) -> dict[WorkClass, int]:
         .join(by_job, by_job.c.job_id == Job.id)
         .group_by(Job.work_class)
     )
-    return {WorkClass(row.work_class): int(row.tasks) for row in rows}
+    delayed: Counter[WorkClass] = Counter()
+    for row in rows:
+        delayed[leased_as(row.work_class)] += int(row.tasks)
+    return delayed
 
 
 def _active_users(connection: Connection, work_class: WorkClass) -> int:

@@ -13,7 +13,7 @@ from wherry_chassis.sql import database_now_ms
 from wherry_queue.jobs import JobNotFound, ListingGone
 from wherry_queue.models import Job, JobProgress, Link, ListingChunk, Site, Task, User
 from wherry_queue.remaining import Interval, Rates, remaining
-from wherry_queue.states import ENDED, JobState, WorkClass
+from wherry_queue.states import CLEAN_UP, ENDED, JobState, WorkClass
 from wherry_queue.store.job_states import all_open, in_states
 from wherry_queue.store.waiting import NOTHING_KNOWN, Circumstances, reasons
 from wherry_queue.waiting import Reason
@@ -109,7 +109,9 @@ class JobPage:
 def job_id_of(connection: Connection, user: str, uid: str) -> int:
     """Returns a job's id; raises JobNotFound unless it is the user's."""
     found = connection.execute(
-        sa.select(Job.id).join(User, User.id == Job.user_id).where(Job.uid == uid, User.name == user)
+        sa.select(Job.id)
+        .join(User, User.id == Job.user_id)
+        .where(Job.uid == uid, User.name == user, Job.work_class != CLEAN_UP)
     ).scalar_one_or_none()
     if found is None:
         raise JobNotFound(job=uid)

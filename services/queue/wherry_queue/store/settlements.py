@@ -17,7 +17,7 @@ from wherry_chassis.sql import database_now_ms
 
 from wherry_queue.models import Attempt, EntryFailure, Job, Lane, Link, Task
 from wherry_queue.progress import Moved
-from wherry_queue.settling import Decision, RetryPolicy, Settlement, decide
+from wherry_queue.settling import Decision, RetryPolicy, Settlement, decide, leaves_behind
 from wherry_queue.states import ENDED, WALKS, TaskKind, TaskState
 from wherry_queue.store.limits import give_back
 from wherry_queue.store.moving import lower_progress
@@ -62,6 +62,7 @@ _UPDATE_TASK = (
         bytes_failed=_TASK.c.bytes_failed + sa.bindparam("more_bytes_failed"),
         not_before_ms=sa.bindparam("new_not_before_ms"),
         failure=sa.bindparam("new_failure"),
+        left_behind=sa.bindparam("new_left_behind"),
     )
 )
 _OF_FILES = (
@@ -144,7 +145,8 @@ def settle(
         else:
             decision = decide(row, settlement, job_cancelled=row.job_cancelled, policy=policy)
             channel = settlement.data_channel if row.kind == TaskKind.COPY_FILES else 0
-            changes[row.id] = Change(row, decision, settlement.fence, row.lapses, channel)
+            left = leaves_behind(row, settlement, decision)
+            changes[row.id] = Change(row, decision, settlement.fence, row.lapses, channel, left)
             words.append((row, settlement))
             answers.append(True)
     if changes:
@@ -162,6 +164,7 @@ class Change:
         task: its row, from `running_tasks`.
         settled_fence: the fence of the word that decided, or the one before where none did.
         data_channel: how bytes went, as the contract numbers it; 0: none did.
+        left_behind: whether temporary files of it may lie at its destination.
     """
 
     task: Any
@@ -169,6 +172,7 @@ class Change:
     settled_fence: int | None
     lapses: int
     data_channel: int = 0
+    left_behind: bool = False
 
 
 def apply_changes(connection: Connection, changes: Sequence[Change], again: Sequence[Any] = ()) -> None:
@@ -221,6 +225,7 @@ def _task_values(change: Change, now_ms: int) -> dict[str, Any]:
         "more_bytes_failed": decision.bytes_failed,
         "new_not_before_ms": None if decision.state in ENDED else now_ms + int(decision.delay_s * 1000),
         "new_failure": _failure(change),
+        "new_left_behind": change.left_behind,
     }
 
 

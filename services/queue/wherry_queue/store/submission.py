@@ -16,7 +16,7 @@ from wherry_queue.fairness import rank
 from wherry_queue.growing import Grown, grow
 from wherry_queue.jobs import Found, LeaseLost, NewJob, NewTask
 from wherry_queue.models import EntryFailure, Job, Json, Lane, ListingChunk, Site, Task, User
-from wherry_queue.states import WALKS, TaskKind, TaskState, first_state
+from wherry_queue.states import CLEAN_UP, WALKS, TaskKind, TaskState, first_state
 from wherry_queue.store import banning
 from wherry_queue.store.lanes import add_pending, starting_vtime
 from wherry_queue.store.naming import made, made_link
@@ -28,7 +28,8 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
     user_id = made(connection, User, new.user)
     if new.request_id and (found := _by_request(connection, user_id, new.request_id)):
         return found
-    banning.check(connection, new.user, {new.source_site, new.destination_site})
+    if not new.clean_up:  # nobody asks for it who could be refused: it is made, and held
+        banning.check(connection, new.user, {new.source_site, new.destination_site})
     link_id = made_link(connection, new.source_site, new.destination_site)
     uid = secrets.token_hex(8)
     values = {
@@ -39,7 +40,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "operation": new.operation,
         "specification": new.specification,
         "summary": new.summary,
-        "work_class": new.work_class,
+        "work_class": CLEAN_UP if new.clean_up else new.work_class,
         "priority": new.priority,
         "recursive": new.recursive,
         "overwrite": new.overwrite,
@@ -193,7 +194,7 @@ def insert_tasks(
     """Inserts tasks: those of later phases than the open one blocked; of a dry run, all but walks planned."""
     if not tasks:
         return Added([], 0)
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "job_id": job_id,
             "lane_id": lane_id,
@@ -212,6 +213,9 @@ def insert_tasks(
         }
         for task in tasks
     ]
+    for row, task in zip(rows, tasks, strict=True):
+        if task.kind is TaskKind.REMOVE_TEMPORARIES:  # its job has no others: all rows have the same columns
+            row |= {"cleans": task.cleans, "cleans_fence": task.cleans_fence}
     made = connection.execute(sa.insert(Task).returning(Task.id, Task.state), rows).all()
     ready = [row.id for row in made if row.state == TaskState.READY]
     return Added(ready, sum(row.state != TaskState.PLANNED for row in made))

@@ -243,6 +243,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("cancelled and ended_ms is null"),
     )
     op.create_index(
+        "job_clean_up",
+        "job",
+        ["created_ms"],
+        unique=False,
+        postgresql_where=sa.text("work_class = 3"),
+        sqlite_where=sa.text("work_class = 3"),
+    )
+    op.create_index(
         "job_ended",
         "job",
         ["work_class", "ended_ms"],
@@ -400,6 +408,9 @@ def upgrade() -> None:
         sa.Column("replica_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("thumbprint", sa.String(length=64), nullable=True),
         sa.Column("counted", sa.SmallInteger(), nullable=False),
+        sa.Column("left_behind", sa.Boolean(), nullable=False),
+        sa.Column("cleans", sa.String(length=64), nullable=True),
+        sa.Column("cleans_fence", sa.BigInteger(), nullable=True),
         sa.Column("refused_until_ms", sa.BigInteger(), nullable=False),
         sa.Column("not_before_ms", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
@@ -430,6 +441,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 4"),
         sqlite_where=sa.text("state = 4"),
+    )
+    op.create_index(
+        "task_left_behind",
+        "task",
+        ["job_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("left_behind and state >= 5"),
+        sqlite_where=sa.text("left_behind and state >= 5"),
     )
     op.create_index("task_of_job", "task", ["job_id", "id"], unique=False)
     op.create_index(
