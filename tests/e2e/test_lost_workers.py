@@ -25,6 +25,7 @@ from wherry_testing.running_copies import (
 )
 
 LARGE_BYTES = 300_000_000
+VERY_LARGE_BYTES = 800_000_000
 MANY = 12
 
 
@@ -145,6 +146,31 @@ def test_the_engines_of_a_killed_worker_die_with_it(interrupted: Interrupted) ->
 @pytest.mark.row("D2")
 def test_a_lost_worker_costs_the_task_no_attempt(interrupted: Interrupted) -> None:
     assert (interrupted.task()["lapses"], interrupted.task()["tries"]) == (1, 0)
+
+
+@pytest.mark.row("B9")
+def test_another_worker_goes_on_with_a_large_file_where_a_killed_one_ended(
+    breakable: RealDeployment, client_there: Client, fresh_folders: Callable[[], Folders]
+) -> None:
+    folders = fresh_folders()
+    write_large(folders.source / "large.dat", VERY_LARGE_BYTES)
+    folders.source_site.own("alice")
+    there: list[int] = []
+
+    def half_there() -> bool:
+        if folders.moved_bytes() < VERY_LARGE_BYTES // 3:
+            return False
+        there.extend(path.stat().st_ino for path in folders.temporaries())
+        return True
+
+    found = _interrupted(breakable, client_there, folders, half_there)
+    copy = folders.destination / "data" / "large.dat"
+    assert found.job.state == pb.JOB_STATE_SUCCEEDED
+    assert [copy.stat().st_ino] == there
+    assert same_trees(folders.source, folders.destination / "data")
+    assert found.job.progress.bytes_done == VERY_LARGE_BYTES
+    assert folders.temporaries() == []
+    assert (found.task()["lapses"], found.task()["tries"]) == (1, 0)
 
 
 # --- a worker that stops for longer than its lease, and wakes up

@@ -22,11 +22,17 @@ Range = tuple[int, int]
 
 
 class Markers:
-    """How far one file is, as its destination has told: nothing is guessed in between."""
+    """How far one file is, as its destination has told: nothing is guessed in between.
 
-    def __init__(self) -> None:
+    Args:
+        have: what was there before. Servers count the bytes that they get on top of it from 0, and tell of no ranges
+            that they did not get themselves.
+    """
+
+    def __init__(self, have: Iterable[Range] = ()) -> None:
         self._stripes: dict[int, int] = {}
-        self._ranges: list[Range] = []
+        self._ranges: list[Range] = merged(have)
+        self._had = self._sum()
 
     def take(self, reply: Reply) -> bool:
         """Takes a marker; tells whether it said something new."""
@@ -51,12 +57,15 @@ class Markers:
     @property
     def bytes(self) -> int:
         """Bytes that are at the destination."""
-        return max(sum(self._stripes.values()), sum(last - first for first, last in self._ranges))
+        return max(self._had + sum(self._stripes.values()), self._sum())
 
     @property
     def ranges(self) -> Sequence[Range]:
         """Which, in order and apart: what need not be sent again."""
         return self._ranges
+
+    def _sum(self) -> int:
+        return sum(last - first for first, last in self._ranges)
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:

@@ -42,13 +42,20 @@ def stat(connection: Connection, path: bytes, then: Then[Entry | None]) -> None:
 
 
 def checksum(
-    connection: Connection, path: bytes, algorithm: str, then: Then[str], *, patience_s: float | None = None
+    connection: Connection,
+    path: bytes,
+    algorithm: str,
+    then: Then[str],
+    *,
+    patience_s: float | None = None,
+    length: int = -1,
 ) -> None:
     """Has the server compute a file's checksum (GFD.47, 4.1); the answer is lower-case hexadecimal.
 
     Args:
         algorithm: as `adler32`, `md5`.
         patience_s: reading a large file takes its time, in which a server may say nothing.
+        length: of so many bytes from the first one on; -1: of all. Where there are fewer, servers sum these.
     """
 
     def take(reply: Reply) -> None:
@@ -60,7 +67,7 @@ def checksum(
         # Some servers leave an adler32's zeros out.
         then(value.rjust(_ADLER32_DIGITS, "0") if algorithm == "adler32" else value)
 
-    connection.submit(f"CKSM {algorithm.upper()} 0 -1 ".encode() + path, take, patience_s=patience_s)
+    connection.submit(f"CKSM {algorithm.upper()} 0 {length} ".encode() + path, take, patience_s=patience_s)
 
 
 def rename(connection: Connection, path: bytes, new_path: bytes, then: Then[None]) -> None:

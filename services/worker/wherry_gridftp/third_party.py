@@ -39,11 +39,13 @@ class Failure(Generic[Key]):
 
     Attributes:
         side: whose words `reply` are; None: both complain of the channel between them only.
+        of_restart: whether the server does not keep what is there already: it may take the file from its start.
     """
 
     key: Key
     side: Side | None
     reply: Reply
+    of_restart: bool = False
 
 
 @dataclass(slots=True)
@@ -52,8 +54,9 @@ class _Item(Generic[Key]):
     source_path: bytes
     destination_path: bytes
     have: Sequence[Range]
-    markers: Markers = field(default_factory=Markers)
+    markers: Markers
     answers: dict[Side, Reply] = field(default_factory=dict)
+    restart_refused: Side | None = None
 
 
 def _nobody_asks(key: object, markers: Markers) -> None:
@@ -105,7 +108,7 @@ class ThirdParty(Generic[Key]):
         # All of them before any is sent: a server whose counterpart got nothing would take the next file for this one.
         check_fit(b"STOR " + destination_path)
         check_fit(b"RETR " + source_path)
-        self._waiting.append(_Item(key, source_path, destination_path, have))
+        self._waiting.append(_Item(key, source_path, destination_path, have, Markers(have)))
         self._send()
 
     @property
@@ -123,6 +126,13 @@ class ThirdParty(Generic[Key]):
         """The file whose turn it is."""
         return self._under_way[0].key if self._under_way else None
 
+    def arrived(self) -> Sequence[Range]:
+        """Returns which bytes of the file whose turn it is are at the destination, as far as that has told.
+
+        After a refusal they may be those of another file.
+        """
+        return self._under_way[0].markers.ranges if self._under_way else ()
+
     def both_have_spoken(self) -> bool:
         """Whether, after a refusal, both servers have said what they have to say of the first file without success."""
         return bool(self._under_way) and len(self._under_way[0].answers) == 2
@@ -136,6 +146,9 @@ class ThirdParty(Generic[Key]):
         if not self._under_way:
             return None
         first = self._under_way[0]
+        if first.restart_refused is not None:
+            side = first.restart_refused
+            return Failure(first.key, side, first.answers[side], of_restart=True)
         refusals = {
             side: first.answers[side] for side in _SIDES if side in first.answers and not first.answers[side].done
         }
@@ -184,6 +197,7 @@ class ThirdParty(Generic[Key]):
         if reply.code >= 400:
             self._failed = True
             item.answers[side] = reply
+            item.restart_refused = side
 
     def _told(self, item: _Item[Key], reply: Reply) -> None:
         if item.markers.take(reply):

@@ -76,11 +76,13 @@ class Attempt:
                 answer = message
         return answer
 
-    async def clean_up(self, engine: EngineHandle, task: Task, within_s: float) -> None:
+    async def clean_up(self, engine: EngineHandle, task: Task, within_s: float) -> Message | None:
         """Runs a task that tidies up, in a time of its own and not stopped by what stopped the attempt."""
+        answer: Message | None = None
         async with aclosing(engine.run(task, time.monotonic() + within_s)) as messages:
-            async for _ in messages:
-                pass
+            async for message in messages:
+                answer = message
+        return answer
 
     async def extend(self, deadline: float, token: str) -> None:
         """The lease goes on."""

@@ -15,6 +15,7 @@ from wherry_worker.engine.messages import (
     CopyFiles,
     CopyItem,
     ItemDone,
+    LeftBehind,
     Message,
     Problem,
     Progress,
@@ -29,7 +30,7 @@ from wherry_worker.engine.temporary import tag_of
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineUnavailable
 from wherry_worker.protection import demanded, with_policy
-from wherry_worker.stopping import LEASE_LOST
+from wherry_worker.stopping import LEASE_LOST, comes_again
 from wherry_worker.work import (
     ChangeModes,
     ChunkItem,
@@ -82,6 +83,8 @@ class Tally:
         self._results: list[ItemResult] = []
         #: The item that is being worked on, as far as the engine told.
         self.current: int | None = None
+        #: Whether temporary files lie at the destination still.
+        self.left_behind = False
         #: Of items on their way, the bytes at the destination: several are at a time, and are told of in turn.
         self._moving: dict[int, int] = {}
 
@@ -97,6 +100,8 @@ class Tally:
             self._advance()
         elif isinstance(message, ChannelUsed):
             self._protection = message.protection
+        elif isinstance(message, LeftBehind):
+            self.left_behind = True
         elif isinstance(message, ItemDone):
             self.current = None
             self._moving.pop(message.index, None)
@@ -145,6 +150,7 @@ class Tally:
             failures=tuple(self._failures.values()),
             results=tuple(self._results),
             protection=self._protection,
+            left_behind=self.left_behind,
         )
 
 
@@ -153,13 +159,17 @@ async def copy_chunk(
 ) -> Settlement:
     """Copies a chunk. An engine that dies over a file costs that file this attempt; the others go on with another.
 
+    What a dead engine has left of large files stays, where there is a next attempt, or engine, to go on from it.
+
     One that is paused ends as completed with what is done; the queue has the rest done later. `sites` are both ends,
     whose demands on the protection of the bytes hold whatever the job says.
     """
     tag, fence = tag_of(attempt.lease.ref.task), attempt.lease.ref.fence
     tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory, chunk.rules.algorithm)
     _refuse_unfit(tally, chunk.items, chunk.make_parents)
+    tally.left_behind = fence > 1  # nobody has looked what earlier attempts have left
     deaths = 0
+    later: list[int] = []
     while (indexes := tally.open_items()) and not attempt.pausing:
         task = CopyFiles(
             tag,
@@ -177,11 +187,13 @@ async def copy_chunk(
             verification=chunk.rules.verification,
             keep_times=chunk.rules.keep_times,
             engines_before=deaths,
+            later=tuple(later),
         )
         try:
             async with open_engine() as engine, aclosing(attempt.run(engine, task)) as messages:
                 if attempt.pausing:
                     break
+                tally.left_behind = False  # what was left before is dealt with, or told of
                 async for message in messages:
                     tally.take(message)
             if tally.open_items() == indexes and not attempt.pausing:
@@ -193,13 +205,15 @@ async def copy_chunk(
             attempt.note(f"engine ended: {died.cause}")
             if attempt.stop_reason != LEASE_LOST:  # else the lease's next holder does it, and may be at work already
                 begun = [parent(_destination_path(chunk, index)) for index in tally.open_items()[:_BEGUN_AHEAD]]
-                clean_up = RemoveTemporaries(tag, fence, tuple(dict.fromkeys(begun)))
-                await _remove_temporaries(attempt, open_engine, clean_up)
+                keep = comes_again(attempt.stop_reason) and chunk.rules.verification == "checksum"
+                clean_up = RemoveTemporaries(tag, fence, tuple(dict.fromkeys(begun)), keep)
+                tally.left_behind = await _remove_temporaries(attempt, open_engine, clean_up)
             if attempt.stop_reason is not None or died.cause not in _DIED:
                 return tally.settlement(*_ending(attempt, died))
             deaths += 1
             if tally.current is None or deaths >= _MOST_DEATHS:
                 return tally.settlement(Outcome.FAILED, _DIED[died.cause])
+            later.append(tally.current)
             tally.fail(tally.current, _DIED[died.cause])
             tally.nothing_moves()
     return tally.settlement(Outcome.COMPLETED)
@@ -264,13 +278,17 @@ async def _each(
     return tally.settlement(Outcome.COMPLETED)
 
 
-async def _remove_temporaries(attempt: Attempt, open_engine: OpenEngine, task: RemoveTemporaries) -> None:
-    """Has another engine remove what the killed one left; where that fails, the next attempt does."""
+async def _remove_temporaries(attempt: Attempt, open_engine: OpenEngine, task: RemoveTemporaries) -> bool:
+    """Has another engine remove what the killed one left; where that fails, the next attempt does.
+
+    Returns whether something is there still.
+    """
     try:
         async with open_engine() as engine:
-            await attempt.clean_up(engine, task, CLEAN_UP_S)
+            return isinstance(await attempt.clean_up(engine, task, CLEAN_UP_S), LeftBehind)
     except (EngineDied, EngineTaskFailed, EngineUnavailable) as error:
         attempt.note(f"temporary files could not be removed: {error}")
+        return True
 
 
 def died_problem(died: EngineDied) -> Problem | None:

@@ -15,6 +15,7 @@ from wherry_chassis.logging import logger
 from wherry_worker.access import SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import ChunkLimits
+from wherry_worker.cleaning import clean_up
 from wherry_worker.copying import (
     CLEAN_UP_S,
     OpenEngine,
@@ -43,6 +44,7 @@ from wherry_worker.walking import WalkFailed, list_for_caller, walk_copy, walk_r
 from wherry_worker.work import (
     ChangeModeOfDirectory,
     ChangeModes,
+    CleanUp,
     CopyChunk,
     ListOne,
     MakeOneDirectory,
@@ -207,6 +209,8 @@ class TaskRunner:
                     await walk_tree(attempt, engine, lease.work, self._reports, self._limits)
                 case ChangeModeOfDirectory():
                     await attempt.first(engine, SetMode(lease.work.path, lease.work.mode))
+                case CleanUp():
+                    await clean_up(attempt, engine, lease.work)
                 case ListOne():
                     await list_for_caller(attempt, engine, lease.work.path, self._reports)
                 case MakeOneDirectory():

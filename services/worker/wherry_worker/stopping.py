@@ -27,6 +27,11 @@ _RETURNED = {
 }
 
 
+def comes_again(reason: str | None) -> bool:
+    """Tells whether another attempt is to go on where one that is stopped for a reason, or for none, has ended."""
+    return reason is None or reason in _RETURNED
+
+
 def as_stopped(settlement: Settlement, reason: str) -> Settlement:
     """Returns how an attempt is settled that was stopped for a reason: what it has done stays done.
 

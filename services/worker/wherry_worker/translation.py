@@ -27,6 +27,7 @@ from wherry_worker.work import (
     ChangeModeOfDirectory,
     ChangeModes,
     ChunkItem,
+    CleanUp,
     CopyChunk,
     CopyRules,
     DestinationFile,
@@ -202,6 +203,10 @@ def _work(message: lease.Lease) -> Work:
             return MakeOneDirectory(to_text(message.make_directory.path), message.make_directory.parents)
         case "rename":
             return RenameOne(to_text(message.rename.source_path), to_text(message.rename.destination_path))
+        case "remove_temporaries":
+            left = message.remove_temporaries
+            items = unpack_chunk(left.chunk) if left.HasField("chunk") else ()
+            return CleanUp(left.task, left.fence, to_text(left.destination_directory), items)
         case "list":
             return ListOne(to_text(message.list.path))
         case None:
@@ -291,6 +296,7 @@ def settlement_message(settlement: Settlement) -> lease.Settlement:
         data_channel=_DATA_CHANNELS[settlement.protection],
         files_unchanged=settlement.files_unchanged,
         bytes_unchanged=settlement.bytes_unchanged,
+        left_behind=settlement.left_behind,
     )
     if settlement.problem is not None:
         message.failure.CopyFrom(_problem_message(settlement.problem))

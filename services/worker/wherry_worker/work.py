@@ -131,6 +131,19 @@ class CopyChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanUp:
+    """Remove what attempts at the copy `task`, `jobs/{job}/tasks/{task}`, up to `fence` may have left in a directory.
+
+    With `items` they may lie below it, beside the files that these name.
+    """
+
+    task: str
+    fence: int
+    directory: str
+    items: tuple[ChunkItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveChunk:
     """Remove a chunk of files."""
 
@@ -202,6 +215,7 @@ Work = (
     | WalkRemove
     | WalkTree
     | CopyChunk
+    | CleanUp
     | RemoveChunk
     | ChangeModes
     | SumChunk
@@ -282,7 +296,9 @@ class ItemResult:
 class Settlement:
     """The result of a lease. `done` has a bit for each item of a chunk, earlier attempts' included.
 
-    `sign_in_site` is where the user has to sign in before a returned task can go on.
+    `sign_in_site` is where the user has to sign in before a returned task can go on. `left_behind` says that temporary
+    files of the task may lie at the destination still, for the next attempt to go on from, or since they could not be
+    removed.
     """
 
     ref: LeaseRef
@@ -297,6 +313,7 @@ class Settlement:
     log: str = ""
     sign_in_site: str = ""
     protection: Protection | None = None
+    left_behind: bool = False
 
     @property
     def files_unchanged(self) -> int:

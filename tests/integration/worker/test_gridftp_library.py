@@ -243,7 +243,7 @@ def test_two_servers_with_different_contexts_do_not_send_to_each_other(places: t
     assert not (places[1].folder / "file").exists() or (places[1].folder / "file").read_bytes() == b""
 
 
-@pytest.mark.row("B9", missing="the engine's part")
+@pytest.mark.row("B9")
 def test_ranges_that_are_there_are_not_sent_again(places: tuple[Place, Place]) -> None:
     content = os.urandom(3_000_000)
     path = places[0].write("file", content)

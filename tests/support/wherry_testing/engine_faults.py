@@ -18,7 +18,17 @@ from wherry_testing.sites import RealSite
 from wherry_testing.waiting import until
 from wherry_worker.access import EngineFolder
 from wherry_worker.channel_context import channel_context
-from wherry_worker.engine.messages import CopyFiles, CopyItem, ItemDone, Problem, RemoveTemporaries, Setup
+from wherry_worker.engine.messages import (
+    RESUME_BYTES,
+    CopyFiles,
+    CopyItem,
+    ItemDone,
+    LeftBehind,
+    Problem,
+    Progress,
+    RemoveTemporaries,
+    Setup,
+)
 from wherry_worker.engine.paths import to_text
 from wherry_worker.engine_process import (
     DeathCause,
@@ -43,11 +53,15 @@ class Came:
 
     Attributes:
         died: why the engine ended before the task did.
+        moved: of each file in turn, how many bytes were there while it was copied.
+        left_behind: whether the engine told of files that it left.
     """
 
     done: list[ItemDone] = field(default_factory=list)
     problem: Problem | None = None
     died: DeathCause | None = None
+    moved: dict[int, list[int]] = field(default_factory=dict)
+    left_behind: bool = False
 
     @property
     def reasons(self) -> dict[int, str | None]:
@@ -63,11 +77,12 @@ class Came:
 
 @dataclass(frozen=True)
 class Patience:
-    """An engine's time-outs, as `Setup` has them."""
+    """An engine's time-outs, as `Setup` has them, and from which size on files are gone on with."""
 
     namespace_timeout_s: int = 60
     checksum_timeout_s: int = 1800
     marker_timeout_s: int = 120
+    resume_bytes: int = RESUME_BYTES
 
 
 #: As workers have them.
@@ -91,13 +106,17 @@ async def engine_between(
         private.wipe()
 
 
-async def copied(engine: EngineProcess, task: CopyFiles, within_s: float = 150) -> Came:
-    """Runs a copy to whatever end it has."""
-    came = Came()
+async def copied(engine: EngineProcess, task: CopyFiles, within_s: float = 150, came: Came | None = None) -> Came:
+    """Runs a copy to whatever end it has; `came` can be looked at meanwhile."""
+    came = Came() if came is None else came
     try:
         async for message in engine.run(task, time.monotonic() + within_s):
             if isinstance(message, ItemDone):
                 came.done.append(message)
+            elif isinstance(message, Progress) and message.phase == "copying":
+                came.moved.setdefault(message.index, []).append(message.transferred_bytes)
+            elif isinstance(message, LeftBehind):
+                came.left_behind = True
     except EngineTaskFailed as failed:
         came.problem = failed.problem
     except EngineDied as died:

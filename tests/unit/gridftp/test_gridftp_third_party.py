@@ -244,7 +244,26 @@ def test_a_file_whose_ranges_a_server_does_not_keep_is_not_there(serve: Serve, a
     failure = sender.failure()
     assert failure is not None
     assert (failure.side, failure.reply.code) == ("source" if at_source else "destination", 501)
+    assert failure.of_restart
     assert not between.sent
+
+
+@pytest.mark.row("B9")
+def test_what_has_arrived_of_the_file_that_moves_is_told_with_what_was_there(serve: Serve) -> None:
+    def script(line: bytes, session: ScriptedSession) -> None:
+        if line.startswith(b"STOR"):
+            session.reply(b"150 opening")
+            session.reply(b"112-Perf Marker", b" Stripe Index: 0", b" Stripe Bytes Transferred: 50", b"112 End.")
+            session.reply(b"111 Range Marker 100-150,200-210")
+            session.hold()
+
+    between = _between(serve, at_destination=script)
+    sender = ThirdParty[int](*between.connections, between.sent.append, between.moved)
+    assert sender.arrived() == ()
+    sender.submit(0, b"/from", b"/to", have=[(0, 100)])
+    assert between.until(lambda: len(between.progress) == 2)
+    assert sender.arrived() == [(0, 150), (200, 210)]
+    assert between.progress == [(0, 150), (0, 160)]
 
 
 @pytest.mark.parametrize("code", [b"350", b"226-"])

@@ -23,9 +23,11 @@ from wherry_worker.engine.messages import (
     Extend,
     Finished,
     ItemDone,
+    LeftBehind,
     ListDirectory,
     Pair,
     Problem,
+    RemoveTemporaries,
     Setup,
     StatResult,
 )
@@ -45,7 +47,7 @@ def test_entries_with_any_name_and_size_travel_whole(name: str, size: int, when:
 @given(st.lists(NAMES, max_size=5), st.floats(0.001, 1e6))
 def test_tasks_travel_whole(names: list[str], deadline_s: float) -> None:
     items = tuple(CopyItem(index, name, name, index) for index, name in enumerate(names))
-    begin = Begin(CopyFiles("tag", 3, "/a", "/b", items, "always", remove_stale=True), deadline_s)
+    begin = Begin(CopyFiles("tag", 3, "/a", "/b", items, "always", remove_stale=True, later=(3, 5)), deadline_s)
     assert decode(encode(begin)) == begin
 
 
@@ -57,6 +59,8 @@ def test_tasks_travel_whole(names: list[str], deadline_s: float) -> None:
         Extend(2.5),
         StatResult(None),
         ItemDone(1, problem=Problem("R", "m")),
+        Begin(RemoveTemporaries("tag", 3, ("/a", "/b"), keep_resumable=True), 1.0),
+        LeftBehind(),
         Finished(None, worn=True),
     ],
 )

@@ -3,88 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from wherry_testing.pki import TestPki
-from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, ScriptedSession, answer_plainly
+from wherry_testing.scripted_copies import (
+    SOMETHING_THERE,
+    Between,
+    a_copy,
+    commands,
+    copied,
+    copy,
+    marker,
+    plainly,
+)
+from wherry_testing.scripted_gridftp import ScriptedSession, answer_plainly
 from wherry_worker.engine import factories, pipelined_copy
-from wherry_worker.engine.factories import pipelined_engine
-from wherry_worker.engine.messages import ChannelUsed, CopyFiles, CopyItem, Door, ItemDone, Progress, Setup
+from wherry_worker.engine.messages import CopyItem, ItemDone, Progress
 from wherry_worker.engine.namespace import OnBytes
-from wherry_worker.engine.port import Engine, TaskFailed
-from wherry_worker.trust import Authority, write_trust_directory
-
-NOTHING_THERE = b"550-GridFTP-Errno: 2", b"550 No such file or directory"
-SOMETHING_THERE = b"250-status", b" Type=file;Size=9;Modify=20260102030405; /it", b"250 End."
-Between = Callable[..., tuple[Engine, ScriptedGridFtp, ScriptedGridFtp]]
-"""Gets the source's script, the destination's, and a context for data channels."""
-
-
-@pytest.fixture
-def between(pki: TestPki, tmp_path: Path) -> Iterator[Between]:
-    """Starts two servers with their scripts, and an engine that waits a second for bytes."""
-    files = pki.issue("researcher", roles=())
-    credential = tmp_path / "credential.pem"
-    credential.write_bytes(files.certificate.read_bytes() + files.key.read_bytes())
-    trust = tmp_path / "trust"
-    write_trust_directory(trust, [Authority(files.ca.read_text())])
-    with ExitStack() as stack:
-
-        def start(
-            at_source: Script, at_destination: Script, context: str = ""
-        ) -> tuple[Engine, ScriptedGridFtp, ScriptedGridFtp]:
-            servers = [
-                stack.enter_context(ScriptedGridFtp(pki.files("storage"), script))
-                for script in (at_source, at_destination)
-            ]
-            source, destination = (
-                Door(name, "gsiftp", server.endpoint.host, server.endpoint.port, str(credential), str(trust))
-                for name, server in zip(("sites/a", "sites/b"), servers, strict=True)
-            )
-            setup = Setup("pipelined", source, destination, 20, 20, marker_timeout_s=1, channel_context=context)
-            engine = pipelined_engine(setup)
-            stack.callback(engine.close)
-            return engine, servers[0], servers[1]
-
-        yield start
-
-
-def a_copy(*names: str) -> CopyFiles:
-    """The task of copying files under their own names."""
-    return CopyFiles("job.7", 1, "/", "/", tuple(CopyItem(index, name, name, 3) for index, name in enumerate(names)))
-
-
-def copied(engine: Engine, task: CopyFiles) -> tuple[dict[str, str | None], list[str]]:
-    """Copies files; returns for each why it is not there, and how the bytes are said to have gone."""
-    names = {item.index: item.source_name for item in task.items}
-    told = list(engine.copy_files(task, lambda _progress: None, lambda: False))
-    done = [message for message in told if isinstance(message, ItemDone)]
-    reasons = {names[item.index]: item.problem.reason if item.problem else None for item in done}
-    return reasons, [message.protection for message in told if isinstance(message, ChannelUsed)]
-
-
-def copy(engine: Engine, *names: str) -> dict[str, str | None]:
-    """Copies files; returns for each why it is not there."""
-    return copied(engine, a_copy(*names))[0]
-
-
-def commands(server: ScriptedGridFtp, verb: bytes) -> list[bytes]:
-    """All of a kind that a server was given."""
-    return [line for session in server.sessions for line in session.commands if line.startswith(verb + b" ")]
-
-
-def plainly(command: bytes, session: ScriptedSession) -> None:
-    """As a destination at which there is nothing yet."""
-    if command.startswith(b"MLST ") and b"/.wherry-" not in command:
-        session.reply(*NOTHING_THERE)
-
-
-def marker(session: ScriptedSession, count: int) -> None:
-    session.reply(b"112-Perf Marker", b" Stripe Index: 0", b" Stripe Bytes Transferred: %d" % count, b"112 End.")
+from wherry_worker.engine.port import TaskFailed
 
 
 @pytest.mark.row("D8")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wherry_worker.engine.temporary import MOST_AGAIN, aside_name, is_stale, is_temporary, tag_of, temporary_name
+from wherry_worker.engine.temporary import (
+    MOST_AGAIN,
+    TemporaryName,
+    aside_name,
+    is_stale,
+    is_temporary,
+    parse,
+    tag_of,
+    temporary_name,
+)
 
 TAG = tag_of("jobs/0f3a/tasks/7")
 INDEXES = st.integers(0, 999)
@@ -20,6 +29,25 @@ def test_however_often_a_file_is_begun_anew_its_temporary_is_known_for_one(index
     assert is_stale(name, TAG, fence)
     assert not is_stale(name, TAG, fence - 1)
     assert len(name) < 255
+
+
+@pytest.mark.row("B9")
+@given(INDEXES, AGAIN, st.integers(1, 1 << 62))
+def test_a_temporary_says_of_which_file_it_is_and_of_which_beginning(index: int, again: int, fence: int) -> None:
+    assert parse(temporary_name(TAG, fence, index, again)) == TemporaryName(TAG, fence, index, again, aside=False)
+
+
+@pytest.mark.row("B9")
+def test_what_an_engine_before_has_begun_is_before_and_what_this_one_begins_is_not() -> None:
+    def is_before(again: int, fence: int, engines_before: int) -> bool:
+        name = parse(temporary_name(TAG, 3, 5, again))
+        return name is not None and name.is_before(TAG, fence, engines_before)
+
+    assert is_before(again=7, fence=4, engines_before=0)
+    assert is_before(again=MOST_AGAIN - 1, fence=3, engines_before=1)
+    assert not is_before(again=MOST_AGAIN, fence=3, engines_before=1)
+    assert not is_before(again=0, fence=3, engines_before=0)
+    assert not is_before(again=0, fence=2, engines_before=5)
 
 
 @given(INDEXES, AGAIN, INDEXES, AGAIN)

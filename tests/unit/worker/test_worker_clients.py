@@ -42,6 +42,7 @@ from wherry_worker.work import (
     ChangeModeOfDirectory,
     ChangeModes,
     ChunkItem,
+    CleanUp,
     CopyChunk,
     CopyRules,
     DestinationFile,
@@ -430,6 +431,14 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
     ({"make_directory": pb.MakeDirectoryWork(path=b"/a", parents=True)}, MakeOneDirectory("/a", parents=True)),
     ({"rename": pb.RenameWork(source_path=b"/a", destination_path=b"/b")}, RenameOne("/a", "/b")),
     ({"list": pb.ListWork(path=b"/a")}, ListOne("/a")),
+    (
+        {"remove_temporaries": pb.RemoveTemporariesWork(task=REF.task, fence=2, destination_directory=b"/a")},
+        CleanUp(REF.task, 2, "/a"),
+    ),
+    (
+        {"remove_temporaries": pb.RemoveTemporariesWork(task=REF.task, destination_directory=b"/a", chunk=CHUNK)},
+        CleanUp(REF.task, 0, "/a", ITEMS),
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from wherry_gridftp.connection import Connection
@@ -38,6 +39,11 @@ class Crew(Protocol):
         """Whether a rename at the destination replaces what is there."""
         ...
 
+    @property
+    def resume_bytes(self) -> int:
+        """The least size of a file that goes on from what is there; of that, so much at the end is not believed."""
+        ...
+
     def aside(self, course: Course) -> bytes:
         """Where a file that is in the way may stand for a moment."""
         ...
@@ -60,6 +66,14 @@ class Crew(Protocol):
 
     def send(self, course: Course) -> None:
         """Has the bytes sent once it is its turn; calls `sent` when both servers have confirmed them."""
+        ...
+
+    def temporary(self, course: Course) -> bytes:
+        """A path for a file's bytes that has not been used before."""
+        ...
+
+    def remove(self, paths: Iterable[bytes]) -> None:
+        """Has temporary files of the destination removed, and looked for again at the end."""
         ...
 
     def tell(self, course: Course, phase: CopyPhase, count: int) -> None:

@@ -8,13 +8,15 @@ files meanwhile), so that a file that cannot be read is found out without a tran
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from wherry_gridftp import operations
 from wherry_gridftp.entries import Entry
 from wherry_gridftp.errors import Refused, UnfitName
+from wherry_gridftp.markers import Range
 
 from wherry_worker.engine.crew import Crew
 from wherry_worker.engine.failures import Where
@@ -31,6 +33,8 @@ from wherry_worker.engine.overwriting import (
     name_beside,
     same_time,
 )
+from wherry_worker.engine.partial_files import PartialFile, TakingOver, whole_but_the_end
+from wherry_worker.engine.placing import Placing
 from wherry_worker.engine.verification import checksum_differs, size_differs, source_changed
 
 T = TypeVar("T")
@@ -47,6 +51,8 @@ class Course:
         generation: how often its bytes were begun anew; answers to older ones are not heard.
         temporary: where its bytes are or will be.
         left: temporary names under which something may lie.
+        begun: how many temporary names it has had.
+        part: what is there of it, to go on from; None: nothing.
         over: whether it has come to its end, or was dropped.
     """
 
@@ -59,12 +65,14 @@ class Course:
         self.generation = 0
         self.temporary = b""
         self.left: list[bytes] = []
+        self.begun = 0
+        self.part: PartialFile | None = None
         self.over = False
         self._began_s: float | None = None
         self._found: Entry | None = None
         self._existing: Entry | None = None
         self._sums: dict[Side, str] = {}
-        self._is_sent = self._is_verified = False
+        self._is_sent = self._is_verified = self._is_resumed = False
         self._destination_is_known = False
         self._beside_tried = 0
         self._beside_name = ""
@@ -73,6 +81,16 @@ class Course:
     def size_bytes(self) -> int:
         """Its size, as last seen."""
         return self.item.size_bytes if self._found is None else self._found.size_bytes
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether its bytes have arrived, as far as they were begun."""
+        return self._is_sent
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether it goes on from what is there of it: a checksum has to tell in the end."""
+        return self._crew.task.verification == "checksum" and self.size_bytes >= self._crew.resume_bytes
 
     @property
     def duration_s(self) -> float:
@@ -89,7 +107,7 @@ class Course:
         if self._beside_tried:
             self._beside_tried, self._beside_name = 0, ""
             self.final = self._crew.beside(self, self.item.destination_name.rsplit("/", 1)[-1])
-        self._try("source", lambda: operations.stat(self._crew.names("source"), self.source, self._heard(self._seen)))
+        self._try("source", lambda: operations.stat(self._crew.names("source"), self.source, self.heard(self._seen)))
         if self.over:
             return
         if self._crew.parents is None:
@@ -97,20 +115,55 @@ class Course:
         else:
             self._crew.parents.ensure(self.directory, self._look_at_destination)
 
+    def begin_bytes(self) -> Sequence[Range]:
+        """Its bytes are about to be sent to `temporary`; returns which are there already."""
+        if self.part is None:
+            self.next_temporary()
+            return ()
+        self._is_resumed = True
+        return self.part.ranges
+
+    def next_temporary(self) -> bytes:
+        """Gives its bytes a name that has not been used before."""
+        self.temporary = self._crew.temporary(self)
+        self.begun += 1
+        self.left.append(self.temporary)
+        return self.temporary
+
+    def has_arrived(self, ranges: Sequence[Range]) -> None:
+        """Notes what is there of it as a transfer of it is lost; it can go on from there."""
+        self.part = None
+        if ranges and self.is_resumable:
+            self.part = PartialFile(self.temporary, tuple(ranges), self._found)
+
     def send_again(self) -> None:
-        """Its bytes are to be sent anew; what was asked meanwhile is asked again."""
+        """Its bytes are to be sent anew, but for what is there; what was asked meanwhile is asked again."""
         self.generation += 1
         self._is_sent = self._is_verified = False
         self._sums.pop("destination", None)
-        if "source" not in self._sums and self._crew.task.verification == "checksum":
+        if self._crew.task.verification == "checksum" and "source" not in self._sums:
             self._sum("source", self.source, self._verify)
+        if self.part is not None:
+            self._take_over(self.part, lambda: self._crew.send(self))
+        else:
+            self._crew.send(self)
+
+    def start_over(self) -> bool:
+        """Has its bytes sent from the start, where they were not; tells whether it has."""
+        if not self._is_resumed:
+            return False
+        self._is_resumed, self.part = False, None
+        self._crew.remove([self.temporary])
+        self.send_again()
+        return True
 
     def sent(self) -> None:
         """Both servers have confirmed the bytes."""
         self._is_sent = True
+        self.has_arrived(whole_but_the_end(self.size_bytes))
         self._crew.tell(self, "verifying", self.size_bytes)
         names = self._crew.names("destination")
-        operations.stat(names, self.temporary, self._heard(self._arrived))
+        operations.stat(names, self.temporary, self.heard(self._arrived))
         if self._crew.task.verification == "checksum":
             self._sum("destination", self.temporary, self._verify)
 
@@ -133,6 +186,8 @@ class Course:
             self.fail(DoorError("stat", 21, "Is a directory"), "source")
         else:
             self._found = answer
+            if self.part is not None and self.part.of is not None and not as_it_was(answer, self.part.of):
+                self.part = None  # it was of another; what lies there is removed at the end
             if self._destination_is_known:
                 self._decide()
 
@@ -143,7 +198,7 @@ class Course:
             self.fail(without_parent, "destination")
             return
         names = self._crew.names("destination")
-        self._try("destination", lambda: operations.stat(names, self.final, self._heard(self._seen_there)))
+        self._try("destination", lambda: operations.stat(names, self.final, self.heard(self._seen_there)))
 
     def _seen_there(self, answer: Entry | Refused | None) -> None:
         if isinstance(answer, Refused):
@@ -177,8 +232,17 @@ class Course:
             self._look_beside()
         elif self._is_verified:
             self._put_in_place()
+        elif self.part is not None:
+            self._take_over(self.part, self._send)
         else:
             self._send()
+
+    def _take_over(self, part: PartialFile, then: Callable[[], None]) -> None:
+        def take(taken: PartialFile | None) -> None:
+            self.part = None if taken is None else replace(taken, of=self._found)
+            then()
+
+        TakingOver(self._crew, self, part, take).begin()
 
     def _send(self) -> None:
         if self._crew.task.verification == "size" or "source" in self._sums:
@@ -245,7 +309,7 @@ class Course:
         else:
             self.fail(DoorError("stat", 17, "File exists"), "destination")
             return
-        operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_beside))
+        operations.stat(self._crew.names("destination"), self.final, self.heard(self._seen_beside))
 
     def _seen_beside(self, answer: Entry | Refused | None) -> None:
         if isinstance(answer, Refused):
@@ -284,7 +348,7 @@ class Course:
         if self._crew.task.overwrite == "always":
             self._put_in_place()
         else:
-            operations.stat(self._crew.names("destination"), self.final, self._heard(self._seen_again))
+            operations.stat(self._crew.names("destination"), self.final, self.heard(self._seen_again))
 
     def _differs(self, problem: Problem) -> None:
         """Finds out whether that is because the source was written to."""
@@ -292,10 +356,12 @@ class Course:
         before = self._found
 
         def look(answer: Entry | Refused | None) -> None:
-            same = isinstance(answer, Entry) and before is not None and _as_it_was(answer, before)
-            self.give_up(problem if same else source_changed())
+            if not isinstance(answer, Entry) or before is None or not as_it_was(answer, before):
+                self.give_up(source_changed())
+            elif not self.start_over():  # what was there may have been believed too easily
+                self.give_up(problem)
 
-        operations.stat(self._crew.names("source"), self.source, self._heard(look))
+        operations.stat(self._crew.names("source"), self.source, self.heard(look))
 
     def _seen_again(self, answer: Entry | Refused | None) -> None:
         before, self._existing = self._existing, answer if isinstance(answer, Entry) else None
@@ -303,28 +369,13 @@ class Course:
             self.fail(door_error("stat", answer), "destination")
         elif answer is not None and answer.kind != "file":
             self.fail(DoorError("stat", 21, "Is a directory"), "destination")
-        elif answer is None or (before is not None and _as_it_was(answer, before)):
+        elif answer is None or (before is not None and as_it_was(answer, before)):
             self._put_in_place()
         else:
             self._decide()
 
     def _put_in_place(self) -> None:
-        if self._existing is None or self._crew.rename_replaces:
-            self._rename(self.temporary, self.final, self._placed, self._fail_to_place)
-            return
-        # What is there has to make room, and comes back where the new one cannot take its place.
-        aside = self._crew.aside(self)
-
-        def back(error: DoorError) -> None:
-            self._rename(aside, self.final, lambda: self._fail_to_place(error), self._fail_to_place)
-
-        def placed() -> None:
-            self.left.append(aside)
-            self._placed()
-
-        self._rename(
-            self.final, aside, lambda: self._rename(self.temporary, self.final, placed, back), self._fail_to_place
-        )
+        Placing(self._crew, self, self._placed, self._fail_to_place).begin(is_taken=self._existing is not None)
 
     def _placed(self) -> None:
         self.left.remove(self.temporary)
@@ -334,24 +385,13 @@ class Course:
     def _fail_to_place(self, error: DoorError) -> None:
         self.fail(error, "destination")
 
-    def _rename(
-        self, path: bytes, new_path: bytes, done: Callable[[], None], failed: Callable[[DoorError], None]
-    ) -> None:
-        def take(answer: Refused | None) -> None:
-            if answer is None:
-                done()
-            else:
-                failed(door_error("rename", answer))
-
-        operations.rename(self._crew.names("destination"), path, new_path, self._heard(take))
-
     # --- small things ---
 
     def _set_time(self, path: bytes, then: Callable[[], None]) -> None:
         """Has a file keep its time of change; a server that cannot set it does not spoil the copy."""
         seconds = 0 if self._found is None else self._found.modify_time_s
         names = self._crew.names("destination")
-        operations.set_modify_time(names, path, seconds, self._heard(lambda _answer: then()))
+        operations.set_modify_time(names, path, seconds, self.heard(lambda _answer: then()))
 
     def _sum(self, side: Side, path: bytes, then: Callable[[], None]) -> None:
         def take(answer: str | Refused) -> None:
@@ -365,9 +405,9 @@ class Course:
 
     def _ask_sum(self, side: Side, path: bytes, algorithm: str, take: Callable[[str | Refused], None]) -> None:
         names, patience_s = self._crew.names(side), self._crew.checksum_patience_s
-        operations.checksum(names, path, algorithm, self._heard(take), patience_s=patience_s)
+        operations.checksum(names, path, algorithm, self.heard(take), patience_s=patience_s)
 
-    def _heard(self, take: Callable[[T], None]) -> Callable[[T], None]:
+    def heard(self, take: Callable[[T], None]) -> Callable[[T], None]:
         """Has an answer forgotten that comes after the end, or after the bytes were begun anew."""
         generation = self.generation
 
@@ -386,8 +426,10 @@ class Course:
     def _end(self, done: ItemDone) -> None:
         if not self.over:
             self.over = True
+            self.part = None
             self._crew.end(self, done)
 
 
-def _as_it_was(now: Entry, before: Entry) -> bool:
+def as_it_was(now: Entry, before: Entry) -> bool:
+    """Tells whether a file looks unchanged."""
     return (now.size_bytes, now.modify_time_s) == (before.size_bytes, before.modify_time_s)

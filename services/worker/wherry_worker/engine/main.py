@@ -129,7 +129,8 @@ def _results(engine: Engine, task: Task, on_progress: OnProgress, halted: Halted
         case RemoveDirectory():
             engine.remove_directory(task)
         case RemoveTemporaries():
-            engine.remove_temporaries(task)
+            left = engine.remove_temporaries(task)
+            return [left] if left is not None else []
     return []
 
 

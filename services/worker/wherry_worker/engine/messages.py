@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Raised with every change that an engine of another release would misread; both sides refuse any other.
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
+#: A file of at least this size goes on from what an earlier beginning has left. Of that, as much at the end is not
+#: believed: streams side by side leave holes there.
+RESUME_BYTES = 64 << 20
 
 Side = Literal["source", "destination"]
 EntryKind = Literal["file", "directory", "symlink", "other", "unlistable"]
@@ -65,7 +68,7 @@ class Setup:
 
     `destination` is None where one site is worked on. `engine` names the implementation. `channel_context` is what both
     servers know each other by where the bytes between them are protected (base64 of a certificate, its key and the
-    certificate again; GridFTP's DCSC); without it they cannot be.
+    certificate again; GridFTP's DCSC); without it they cannot be. `resume_bytes` is RESUME_BYTES, or less in tests.
     """
 
     engine: str
@@ -75,6 +78,7 @@ class Setup:
     checksum_timeout_s: int = 1800
     marker_timeout_s: int = 120
     channel_context: str = field(default="", repr=False)
+    resume_bytes: int = RESUME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +197,15 @@ class CopyItem:
 class CopyFiles:
     """Copy files of one directory, each by way of a temporary name that carries `tag` and `fence`.
 
-    `remove_stale` has temporary names of the same tag and older fences removed before. With `make_parents` the
-    directories of the destination files are made where they are missing, each once. Temporaries stand beside the files
-    that they become. `comparison` is for `if_different`. `verification` by size alone trusts the servers with the
-    bytes. `keep_times` has files keep their times of change, where the destination can set them. `protection` None
-    leaves it to the engine: small files are encrypted where both doors offer it; `least_protection` is what the sites
-    demand in any case. `engines_before` have died over the
-    same task under the same fence: their temporary names are not used again.
+    `remove_stale` has removed before what older fences of the same tag, and engines before under this one, have left
+    under temporary names; an engine that can go on from it keeps what it needs of it. `later` are items that are not
+    copied now, but by another attempt: what is there of them stays, where that could go on from it. With
+    `make_parents` the directories of the destination files are made where they are missing, each once. Temporaries
+    stand beside the files that they become. `comparison` is for `if_different`. `verification` by size alone trusts
+    the servers with the bytes. `keep_times` has files keep their times of change, where the destination can set them.
+    `protection` None leaves it to the engine: small files are encrypted where both doors offer it; `least_protection`
+    is what the sites demand in any case. `engines_before` have died over the same task under the same fence: their
+    temporary names are not used again.
     """
 
     tag: str
@@ -217,15 +223,20 @@ class CopyFiles:
     keep_times: bool = True
     engines_before: int = 0
     least_protection: Protection = "clear"
+    later: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveTemporaries:
-    """Remove what a killed copy may have left in directories of the destination: fences up to and including `fence`."""
+    """Remove what a killed copy may have left in directories of the destination: fences up to and including `fence`.
+
+    With `keep_resumable`, what another copy of the same task could go on from stays; LeftBehind tells of it.
+    """
 
     tag: str
     fence: int
     directories: tuple[str, ...]
+    keep_resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +380,11 @@ class ChannelUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """Temporary files lie at the destination still: to go on from, or since they could not be removed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far the running item is: bytes at the destination, in which phase. At most one a second."""
 
@@ -401,6 +417,7 @@ Message = (
     | ChecksumResult
     | ItemDone
     | ChannelUsed
+    | LeftBehind
     | Progress
     | Finished
 )

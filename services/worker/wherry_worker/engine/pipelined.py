@@ -12,13 +12,13 @@ from wherry_worker.engine.gridftp_door import GridFtpDoor
 from wherry_worker.engine.kept_connections import KeptConnections
 from wherry_worker.engine.messages import (
     Changed,
-    ChannelUsed,
     ChecksumFile,
     ChecksumFiles,
     ChecksumResult,
     CopyFiles,
     EntryBatch,
     ItemDone,
+    LeftBehind,
     ListDirectory,
     MakeDirectory,
     Progress,
@@ -35,10 +35,12 @@ from wherry_worker.engine.messages import (
     UnlinkResult,
 )
 from wherry_worker.engine.namespace import DoorError
+from wherry_worker.engine.partial_files import keep_needed, keep_resumable
 from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.pipelined_copy import PipelinedCopy
 from wherry_worker.engine.pipelined_files import Chore, PipelinedFiles, removing, setting_mode, summing
-from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
+from wherry_worker.engine.port import Copied, Halted, OnProgress, TaskFailed
+from wherry_worker.engine.stale import Stale
 from wherry_worker.engine.stepwise import StepwiseEngine
 
 
@@ -61,7 +63,7 @@ class PipelinedEngine:
             timeout_s = setup.namespace_timeout_s
             self._doors = GridFtpDoor(setup.source, timeout_s), GridFtpDoor(setup.destination, timeout_s)
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[Copied]:
         """Copies all files at once."""
         if self._doors is None:
             raise LookupError("a copy for an engine with one door")
@@ -79,17 +81,19 @@ class PipelinedEngine:
                 task = replace(task, items=tuple(item for item in task.items if item.index not in ended))
         yield from self._copier.copy_files(task, on_progress, halted)
 
-    def _copied(
-        self, task: CopyFiles, on_progress: OnProgress, halted: Halted
-    ) -> Generator[ItemDone | ChannelUsed, None, None]:
+    def _copied(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Generator[Copied, None, None]:
         if self._doors is None:
             raise LookupError("a copy for an engine with one door")
+        stale: Sequence[Stale] = ()
         if task.remove_stale:
             directories = dict.fromkeys(
                 parent(join(task.destination_directory, item.destination_name)) for item in task.items
             )
-            self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, tuple(directories)))
-        run = PipelinedCopy(self._setup, self._doors, self._kept, task, self._names.explain, on_progress, halted)
+            stale = yield from self._names.swept(
+                task, tuple(directories), lambda found: keep_needed(found, task, self._setup.resume_bytes)
+            )
+        explain = self._names.explain
+        run = PipelinedCopy(self._setup, self._doors, self._kept, task, explain, on_progress, halted, stale)
         try:
             yield from run.results()
         except DoorError as error:
@@ -168,9 +172,17 @@ class PipelinedEngine:
         """As the port says."""
         return self._names.checksum(task)
 
-    def remove_temporaries(self, task: RemoveTemporaries) -> None:
+    def remove_temporaries(self, task: RemoveTemporaries) -> LeftBehind | None:
         """As the port says."""
-        self._names.remove_temporaries(task)
+        if not task.keep_resumable or self._copier is not None:
+            self._names.remove_temporaries(task)
+            return None
+        kept = self._names.sweep(
+            lambda name: name.is_before(task.tag, task.fence + 1),
+            task.directories,
+            lambda found: keep_resumable(found, self._setup.resume_bytes),
+        )
+        return LeftBehind() if kept else None
 
     def close(self) -> None:
         """As the port says."""

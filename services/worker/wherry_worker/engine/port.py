@@ -19,6 +19,7 @@ from wherry_worker.engine.messages import (
     CopyFiles,
     EntryBatch,
     ItemDone,
+    LeftBehind,
     ListDirectory,
     MakeDirectory,
     Problem,
@@ -39,6 +40,7 @@ from wherry_worker.engine.messages import (
 OnProgress = Callable[[Progress], None]
 #: Tells whether no further file shall be begun; asked before each.
 Halted = Callable[[], bool]
+Copied = ItemDone | ChannelUsed | LeftBehind
 
 
 class TaskFailed(Exception):
@@ -96,17 +98,17 @@ class Engine(Protocol):
         """Sets permission bits of files, yielding each as it is done or has failed; ends early once it is halted."""
         ...
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[Copied]:
         """Copies files from door to door, yielding each as it is verified and in place, or has failed; in any order.
 
-        Before the first bytes it says how they go.
+        Before the first bytes it says how they go; at the end, also before it fails, whether something is left behind.
 
         Once it is halted it finishes the files that it has begun, and ends.
         """
         ...
 
-    def remove_temporaries(self, task: RemoveTemporaries) -> None:
-        """Removes what a killed copy left behind."""
+    def remove_temporaries(self, task: RemoveTemporaries) -> LeftBehind | None:
+        """Removes what a killed copy left behind; tells where something stays."""
         ...
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ What it does to one file that is copied is in `stepwise_copy.py`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from wherry_worker.engine.failures import Where, explain
@@ -21,6 +21,7 @@ from wherry_worker.engine.messages import (
     Entry,
     EntryBatch,
     ItemDone,
+    LeftBehind,
     ListDirectory,
     MakeDirectory,
     Pair,
@@ -41,16 +42,14 @@ from wherry_worker.engine.messages import (
 )
 from wherry_worker.engine.namespace import DoorError, Namespace, ThirdParty
 from wherry_worker.engine.paths import byte_order, join, parent
-from wherry_worker.engine.port import Halted, OnProgress, TaskFailed
+from wherry_worker.engine.port import Copied, Halted, OnProgress, TaskFailed
 from wherry_worker.engine.protection import strongest
-from wherry_worker.engine.stepwise_copy import StepwiseCopy, final_path, unlink_if_there
-from wherry_worker.engine.temporary import is_stale
+from wherry_worker.engine.stale import Choose, Stale, Sweep, keep_none
+from wherry_worker.engine.stepwise_copy import StepwiseCopy, final_path
+from wherry_worker.engine.temporary import TemporaryName
 from wherry_worker.engine.verification import leads_nowhere, not_protected
 
 BATCH_ENTRIES = 1000
-#: Between two looks for temporaries after a kill: a server may create the file just after the first look.
-SECOND_LOOK_S = 0.3
-_NOT_LISTED = ("_NOT_FOUND", "_NOT_A_DIRECTORY", "_PERMISSION_DENIED", "_NAME_NOT_CARRIED", "_NAME_TOO_LONG")
 
 
 class StepwiseEngine:
@@ -240,52 +239,58 @@ class StepwiseEngine:
 
     # --- copying ---
 
-    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[ItemDone | ChannelUsed]:
+    def copy_files(self, task: CopyFiles, on_progress: OnProgress, halted: Halted) -> Iterator[Copied]:
         """Copies file by file; what would fail for all of them ends the task. The bytes go as they are."""
+        if task.remove_stale:
+            directories = tuple(dict.fromkeys(parent(final_path(task, item)) for item in task.items))
+            yield from self.swept(task, directories, keep_none)
         if strongest(task.protection, task.least_protection) != "clear":
             raise TaskFailed(not_protected())
         yield ChannelUsed("clear")
-        if task.remove_stale:
-            directories = tuple(dict.fromkeys(parent(final_path(task, item)) for item in task.items))
-            self.remove_temporaries(RemoveTemporaries(task.tag, task.fence - 1, directories))
         if self._bytes is None:
             raise LookupError("a copy for an engine with one door")
         copy = StepwiseCopy(task, self._namespaces, self._doors, self._bytes, self.explain)
         made: dict[str, Problem | None] = {}
         for item in task.items:
             if halted():
-                return
+                break
             started = time.monotonic()
             problem = self._make_parent(parent(final_path(task, item)), made) if task.make_parents else None
             done = ItemDone(item.index, problem=problem) if problem else copy.copy(item, on_progress)
             if done.problem is not None and done.problem.stops:
+                if copy.remains:
+                    yield LeftBehind()
                 raise TaskFailed(done.problem)
             yield replace(done, duration_s=time.monotonic() - started)
+        if copy.remains:
+            yield LeftBehind()
 
     def remove_temporaries(self, task: RemoveTemporaries) -> None:
-        """Removes stale temporaries of a task from directories, and looks again; a third time if there were any."""
-        for attempt in range(3):
-            found = [self._remove_stale(task, directory) for directory in task.directories]
-            if not any(found) and attempt:
-                return
-            time.sleep(SECOND_LOOK_S if not attempt else 0)
+        """Removes stale temporaries of a task; none is kept, since this engine cannot go on from it."""
+        self.sweep(lambda name: name.is_before(task.tag, task.fence + 1), task.directories)
 
-    def _remove_stale(self, task: RemoveTemporaries, directory: str) -> bool:
-        """Removes what is stale in one directory; returns whether something was.
-
-        One that is missing, or that may be written but not listed, says for itself what it lets a copy do.
-        """
-        namespace = self._namespaces["destination"]
+    def swept(
+        self, task: CopyFiles, directories: Sequence[str], choose: Choose
+    ) -> Generator[LeftBehind, None, Sequence[Stale]]:
+        """Removes what was left before a task but for what is chosen, and returns that; tells where it fails."""
         try:
-            stale = [e.name for e in namespace.entries(directory) if is_stale(e.name, task.tag, task.fence)]
-            for name in stale:
-                unlink_if_there(namespace, join(directory, name))
-        except DoorError as error:
-            problem = self.explain(error, "destination")
-            if not problem.reason.endswith(_NOT_LISTED):
-                raise TaskFailed(problem) from error
-            return False
-        return bool(stale)
+            return self.sweep(
+                lambda name: name.is_before(task.tag, task.fence, task.engines_before), directories, choose
+            )
+        except TaskFailed:
+            yield LeftBehind()
+            raise
+
+    def sweep(
+        self, is_stale: Callable[[TemporaryName], bool], directories: Sequence[str], choose: Choose = keep_none
+    ) -> Sequence[Stale]:
+        """Removes stale temporaries from directories of the destination but for what is chosen, and returns that.
+
+        Where there is one door, that was a copy's destination.
+        """
+        side: Side = "destination" if "destination" in self._namespaces else "source"
+        sweep = Sweep(self._namespaces[side], lambda error: self.explain(error, side), is_stale)
+        return sweep.run(directories, choose)
 
     def _make_parent(self, directory: str, made: dict[str, Problem | None]) -> Problem | None:
         """Makes the directory of a destination file; `made` has what came of those that were tried before."""

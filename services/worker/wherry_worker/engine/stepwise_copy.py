@@ -58,6 +58,8 @@ class StepwiseCopy:
         self._doors = doors
         self._bytes = bytes_
         self._explain = explain
+        #: Whether a temporary file could not be removed.
+        self.remains = False
 
     def copy(self, item: CopyItem, on_progress: OnProgress) -> ItemDone:
         """Copies one file; returns what came of it."""
@@ -193,6 +195,7 @@ class StepwiseCopy:
         try:
             unlink_if_there(self._destination, temporary)
         except DoorError as error:
+            self.remains = True
             left = f"{problem.message} The temporary file {temporary} is left behind: {error.text[:100]}"
             return replace(problem, message=left)
         return problem
