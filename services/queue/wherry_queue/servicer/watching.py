@@ -41,20 +41,13 @@ class JobShowing:
 
     def content(self, message: pb.Job) -> int:
         """Returns the same number for messages that say the same of how the job is: elapsed time alone is no news."""
-        parts: list[tuple[int, Any]] = []
-        for field, value in message.ListFields():
-            if field.name == "progress":
-                progress = pb.JobProgress()
-                progress.CopyFrom(value)
-                progress.ClearField("elapsed")
-                progress.ClearField("average_bytes_per_second")
-                progress.ClearField("measure_time")  # what was measured is news, not when
-                parts.append((field.number, progress.SerializeToString(deterministic=True)))
-            elif field.name not in _OPERATIONS:  # what was asked for never changes
-                parts.append(
-                    (field.number, value if field.message_type is None else value.SerializeToString(deterministic=True))
-                )
-        return hash(tuple(parts))
+        # What was asked for never changes, and may be long.
+        asked = {field.name: value for field, value in message.ListFields() if field.name not in _OPERATIONS}
+        said = pb.Job(**asked)
+        if said.HasField("progress"):
+            for moment in ("elapsed", "average_bytes_per_second", "measure_time"):
+                said.progress.ClearField(moment)  # what was measured is news, not when
+        return hash(said.SerializeToString(deterministic=True))
 
     def size_bytes(self, message: pb.Job) -> int:
         """Returns a message's size."""
