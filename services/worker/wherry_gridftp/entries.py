@@ -29,6 +29,8 @@ class Entry:
         mode: permission bits; 0: not told.
         target: what a symbolic link says, as far as the server tells; its other facts are then the target's.
         itself: whether a listing speaks of its own directory, or the one above.
+        count: how many entries a directory holds, itself and the one above included; 0: not told. A listing of it may
+            have fewer: servers leave out what they cannot look at, as links that lead nowhere.
     """
 
     name: bytes
@@ -38,6 +40,7 @@ class Entry:
     mode: int = 0
     target: bytes | None = None
     itself: bool = False
+    count: int = 0
 
 
 def entry_of(line: bytes) -> Entry:
@@ -66,6 +69,7 @@ def entry_of(line: bytes) -> Entry:
         mode=_mode(facts.get(b"unix.mode", b"")),
         target=b"" if link is None and b"slink" in kind_fact else link and unquote_to_bytes(link),
         itself=kind_fact in (b"cdir", b"pdir"),
+        count=int(count) if (count := facts.get(b"x.count", b"")).isdigit() and len(count) <= _MAX_DIGITS else 0,
     )
 
 

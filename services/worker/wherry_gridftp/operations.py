@@ -104,6 +104,11 @@ def remove_directory(connection: Connection, path: bytes, then: Then[None]) -> N
     _plain(connection, b"RMD " + path, then)
 
 
+def remove_tree(connection: Connection, path: bytes, then: Then[None]) -> None:
+    """Removes a directory with all that it holds, links as links; few servers can (SITE RDEL)."""
+    _plain(connection, b"SITE RDEL " + path, then)
+
+
 def set_mode(connection: Connection, path: bytes, mode: int, then: Then[None]) -> None:
     """Sets permission bits."""
     _plain(connection, f"SITE CHMOD {mode:04o} ".encode() + path, then)

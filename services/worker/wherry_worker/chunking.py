@@ -24,7 +24,7 @@ class ChunkLimits:
     half a minute's work. The contract allows 1,000.
     """
 
-    items: int = 100
+    items: int = 500
     total_bytes: int = 2 << 30
     #: Of the names, so that a packed chunk stays below the contract's 256 KiB even where nothing compresses.
     name_bytes: int = 160 << 10
@@ -86,6 +86,10 @@ class BatchBuilder:
         """Adds an entry that is left out, which is said."""
         self._skipped.append(why)
         self._passed(name, _FAILURE_BYTES + len(why.path))
+
+    def add_unlisted(self, why: ItemFailure) -> None:
+        """Adds that the directory holds more than is listed, which is said."""
+        self._skipped.append(why)
 
     def add_unchanged(self, name: str, size_bytes: int) -> None:
         """Adds a file that needs nothing."""

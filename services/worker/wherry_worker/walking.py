@@ -181,6 +181,8 @@ async def walk_copy(
                     extraneous_entry(one, walk, batch)
                 else:
                     copy_entry(one, walk, batch)
+            if isinstance(message, EntryBatch) and message.unlisted is not None:
+                batch.add_unlisted(ItemFailure(0, walk.source_path, message.unlisted, 0))
     await sender.add(batch.take())
     await sender.flush()
 
@@ -279,6 +281,8 @@ async def walk_tree(
                 if batch.full:
                     await sender.add(batch.take())
                 tree_entry(pair, walk, batch)
+            if isinstance(message, EntryBatch) and message.unlisted is not None:
+                batch.add_unlisted(ItemFailure(0, walk.path, message.unlisted, 0))
     await sender.add(batch.take(remove_directory=walk.directories_too))
     await sender.flush()
 

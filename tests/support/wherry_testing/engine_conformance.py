@@ -235,6 +235,7 @@ class EngineConformance:
         assert reasons == [None, None, "SOURCE_IS_A_DIRECTORY"]
         assert names_in(rig.source) == ["folder"]
 
+    @pytest.mark.row("J6")
     async def test_a_directory_is_removed_only_when_it_is_empty(self, rig: EngineRig) -> None:
         (rig.source / "full").mkdir()
         (rig.source / "full" / "file").write_bytes(b"")
@@ -245,6 +246,7 @@ class EngineConformance:
             await run(engine, RemoveDirectory("/empty"))
             await run(engine, RemoveDirectory("/never-was"))
         assert names_in(rig.source) == ["full"]
+        assert names_in(rig.source / "full") == ["file"]
 
     async def test_a_checksum_is_the_files(self, rig: EngineRig) -> None:
         (rig.source / "file").write_bytes(b"some bytes")

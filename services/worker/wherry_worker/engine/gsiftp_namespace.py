@@ -5,6 +5,7 @@ Against gfal2's listings it tells links, keeps every byte of a name, needs no da
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -21,6 +22,7 @@ from wherry_worker.engine.namespace import DoorError
 from wherry_worker.engine.paths import to_text
 
 T = TypeVar("T")
+_Listed = entries.Entry
 #: What this client needs; a server that lacks one is left to gfal2.
 _NEEDED = ("MLSC", "CKSM", "MLST")
 #: A connection idle for longer is asked for a sign of life before it is trusted with a command.
@@ -55,9 +57,12 @@ class ControlNamespace:
         """Yields a directory's entries; a name with a line break in it is an unlistable one."""
         found: list[Entry] = []
         itself = False
-        for entry in self._try("list", lambda c: list(list_directory(c, self._door.path(path)))):
+        held = 0
+        listed = self._listed(path)
+        for entry in listed:
             if entry.itself:
                 itself = True
+                held = held if entry.name == b".." else entry.count
             else:
                 name, target = to_text(entry.name), self._door.target(entry.target or b"")
                 unfit = Entry(name, "unlistable", problem=_LINE_BREAK)
@@ -65,6 +70,8 @@ class ControlNamespace:
         if not itself:
             self._refuse_file(path)
         yield from found
+        if held > len(listed):
+            yield Entry("", "unlistable", problem=not_listed(held - len(listed)))
 
     def make_directory(self, path: str) -> None:
         """Makes one directory."""
@@ -79,8 +86,16 @@ class ControlNamespace:
         self._do("unlink", lambda c, then: operations.remove(c, self._door.path(path), then))
 
     def remove_directory(self, path: str) -> None:
-        """Removes an empty directory."""
-        self._do("rmdir", lambda c, then: operations.remove_directory(c, self._door.path(path), then))
+        """Removes an empty directory, or one that holds only what the server does not list: links that lead nowhere."""
+        try:
+            self._do("rmdir", lambda c, then: operations.remove_directory(c, self._door.path(path), then))
+        except DoorError as error:
+            if error.errno != errno.ENOTEMPTY or any(not entry.itself for entry in self._listed(path)):
+                raise
+            try:
+                self._do("rmdir", lambda c, then: operations.remove_tree(c, self._door.path(path), then))
+            except DoorError as second:
+                raise (second if second.lost else error) from second
 
     def checksum(self, path: str, algorithm: str) -> str:
         """Returns a checksum, lower case, with the zeros that some servers leave out."""
@@ -104,6 +119,9 @@ class ControlNamespace:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _listed(self, path: str) -> list[_Listed]:
+        return self._try("list", lambda c: list(list_directory(c, self._door.path(path))))
 
     def _do(self, phase: str, submit: Callable[[Connection, operations.Then[None]], None]) -> None:
         self._ask(phase, submit)
@@ -184,6 +202,17 @@ def _leads_out(name: str) -> bool:
     Nobody who may write to a directory may so have its removal go on in the directory above.
     """
     return name in ("", ".", "..") or "/" in name or "\0" in name
+
+
+def not_listed(count: int) -> Problem:
+    """What it means that a server says of a directory that it holds more than it lists."""
+    what = "an entry" if count == 1 else f"{count} entries"
+    return Problem(
+        "ENTRIES_NOT_LISTED",
+        f"The directory holds {what} that its server does not list, as symbolic links that lead nowhere.",
+        "user",
+        help="Look at it at the site itself.",
+    )
 
 
 _LINE_BREAK = Problem(

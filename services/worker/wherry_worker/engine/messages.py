@@ -316,11 +316,12 @@ class EntryBatch:
     """Part of a listing, in byte order of the names; further batches follow until Finished.
 
     `extraneous` are entries that only the destination has, where they were asked for, in the same order: their names
-    come before those of the next batch.
+    come before those of the next batch. `unlisted`, in the last batch, says that the source holds more than it lists.
     """
 
     pairs: tuple[Pair, ...]
     extraneous: tuple[Entry, ...] = ()
+    unlisted: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)

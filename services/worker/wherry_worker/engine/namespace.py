@@ -33,7 +33,10 @@ class Namespace(Protocol):
     """File operations at one door. All raise DoorError; paths are absolute, without the door's root path."""
 
     def entries(self, path: str) -> Iterator[Entry]:
-        """Yields a directory's entries in any order, without `.` and `..`."""
+        """Yields a directory's entries in any order, without `.` and `..`.
+
+        One without a name, the last, says that the door knows of more than it lists.
+        """
         ...
 
     def stat(self, path: str) -> Entry | None:

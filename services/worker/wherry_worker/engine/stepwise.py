@@ -192,9 +192,13 @@ class StepwiseEngine:
         those are held whose name the source has too, unless the others are asked for as well.
         """
         after = None if task.after is None else byte_order(task.after)
-        entries = [
-            entry for entry in self._listed(task.path, "source") if after is None or byte_order(entry.name) > after
-        ]
+        entries = []
+        unlisted = None
+        for entry in self._listed(task.path, "source"):
+            if not entry.name:
+                unlisted = entry.problem
+            elif after is None or byte_order(entry.name) > after:
+                entries.append(entry)
         if task.follow_links:
             entries = [self._followed(task.path, entry) for entry in entries]
         entries.sort(key=lambda entry: byte_order(entry.name))
@@ -203,6 +207,8 @@ class StepwiseEngine:
         if task.beside is not None:
             beside = dict.fromkeys(entry.name for entry in entries)
             for there in self._listed(task.beside, "destination"):
+                if not there.name:
+                    continue
                 if there.name in beside:
                     beside[there.name] = there
                 elif task.extraneous and (after is None or byte_order(there.name) > after):
@@ -216,6 +222,8 @@ class StepwiseEngine:
             )
         while extraneous:
             yield EntryBatch((), tuple(extraneous.pop() for _ in range(min(len(extraneous), BATCH_ENTRIES))))
+        if unlisted is not None:
+            yield EntryBatch((), unlisted=unlisted)
 
     def _followed(self, directory: str, entry: Entry) -> Entry:
         """Returns what a link leads to, under its own name."""
