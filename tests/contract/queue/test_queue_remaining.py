@@ -11,7 +11,7 @@ from wherry_queue.states import TaskKind
 from wherry_queue.store import control, moving
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, files
 
-pytestmark = [pytest.mark.row("J5"), pytest.mark.row("B6", missing="scored against what happened")]
+pytestmark = [pytest.mark.row("J5"), pytest.mark.row("B6")]
 
 
 RATES = Rates(bytes_least=1.0, bytes_most=2.0, files_least=1.0, files_most=2.0)

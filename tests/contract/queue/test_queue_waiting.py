@@ -36,7 +36,7 @@ async def put(queue: QueueCase, table: Any, **values: Any) -> None:
     await queue.database.write(lambda c: c.execute(sa.update(table).values(**values)))
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_job_in_line_knows_its_place_and_its_share(queue: QueueCase) -> None:
     uids = [(await queue.submit(copy_job(priority=priority)))[1] for priority in (5, 9, 5)]
     await queue.submit(copy_job("users/b"))
@@ -51,7 +51,7 @@ async def test_a_job_in_line_knows_its_place_and_its_share(queue: QueueCase) -> 
     assert [(view.waiting.position, view.waiting.share) for view in listed if view.waiting] == [(1, 0.75)]
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_job_that_runs_and_one_that_has_ended_wait_for_nothing(queue: QueueCase) -> None:
     _, uid = await queue.submit(copy_job(tasks=[chunk_task()]))
     task = await queue.lease_one()
@@ -60,7 +60,7 @@ async def test_a_job_that_runs_and_one_that_has_ended_wait_for_nothing(queue: Qu
     assert await reason(queue, uid) is None
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_without_any_worker_that_is_the_reason_wherever_one_would_be(queue: QueueCase) -> None:
     _, uid = await queue.submit(copy_job())
     alone = Circumstances()
@@ -78,7 +78,7 @@ async def test_without_any_worker_that_is_the_reason_wherever_one_would_be(queue
     assert (await waits(queue, uid, alone)).reason == "NO_WORKER", "its replica is dead"
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 @pytest.mark.parametrize(
     ("table", "values", "expected"),
     [
@@ -102,7 +102,7 @@ async def test_a_full_limit_is_named_with_whose_it_is(
     assert (found.limit, found.in_use, found.position, found.active_users, found.share) == (2, 2, 1, 1, 1.0)
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_the_deployments_limit_holds_where_no_operator_has_set_one(queue: QueueCase) -> None:
     _, uid = await queue.submit(copy_job())
     closed = Circumstances(Defaults(link=0), has_workers=True)
@@ -111,7 +111,7 @@ async def test_the_deployments_limit_holds_where_no_operator_has_set_one(queue: 
     assert (await waits(queue, uid, closed)).reason == "IN_LINE"
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_job_whose_tasks_all_rest_says_until_when(queue: QueueCase) -> None:
     _, uid = await queue.submit(copy_job(tasks=[chunk_task(), chunk_task()]))
     first, second = await queue.lease(2)
@@ -126,7 +126,7 @@ async def test_a_job_whose_tasks_all_rest_says_until_when(queue: QueueCase) -> N
     assert 0 < found.retry_ms - view.now_ms <= 101_000
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_what_its_owner_or_an_operator_holds_says_who_can_let_it_go(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(copy_job())
 
@@ -153,7 +153,7 @@ async def test_what_its_owner_or_an_operator_holds_says_who_can_let_it_go(queue:
     assert "because of sites/b" in found.message
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_session_that_is_too_short_is_named(queue: QueueCase) -> None:
     _, uid = await queue.submit(copy_job(tasks=[chunk_task(entries=1, size_bytes=1 << 40)]))
     now_ms = (await queue.view("users/a", uid)).now_ms
@@ -164,7 +164,7 @@ async def test_a_session_that_is_too_short_is_named(queue: QueueCase) -> None:
     assert (found.reason, found.site) == ("SESSION_TOO_SHORT", "sites/b")
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_list_of_many_jobs_takes_no_more_statements_than_one_of_a_few(queue: QueueCase) -> None:
     async def statements() -> int:
         seen: list[str] = []

@@ -285,7 +285,7 @@ async def test_pairs_take_options_and_refuse_what_has_no_meaning_for_them(
 
 
 @pytest.mark.row("J5", missing="the ETA of a real copy")
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_steady_copy_says_how_long_it_still_takes_and_when_it_was_measured(
     queue: QueueServiceUnderTest, jobs: Jobs
 ) -> None:

@@ -283,7 +283,7 @@ async def test_names_of_any_bytes_and_a_chunk_that_cannot_be_opened(queue: Queue
     assert (file.destination_path, file.raw_destination_path) == ("/data/y/new", b"")
 
 
-@pytest.mark.row("B6", missing="the ETA scored against what happened")
+@pytest.mark.row("B6")
 async def test_a_job_behind_another_says_so(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
     async with queue.worker(bulk=1) as worker:
