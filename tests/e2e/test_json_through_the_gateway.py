@@ -98,7 +98,7 @@ def test_a_listing_that_fails_says_so_in_its_last_line(curl: Curl) -> None:
     assert last["failure"]["reason"].endswith("NOT_FOUND")
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 def test_a_copy_is_asked_for_and_watched_as_events_to_its_last(curl: Curl, folders: Folders) -> None:
     source = {"site": "sites/site-a", "path": folders.source.name}
     destination = {"site": "sites/site-b", "path": f"{folders.destination.name}/data"}

@@ -70,7 +70,7 @@ def main_copy(alice: Person, fresh_folders: Callable[[], Folders]) -> MainCopy:
     return MainCopy(folders, len(paths), sum(path.stat().st_size for path in paths), job, watched, compared)
 
 
-@pytest.mark.row("J1", missing="chmod, checksum, list to a depth, protocol choice")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 @pytest.mark.row("B1")
 def test_every_file_of_a_copied_directory_has_the_bytes_of_its_source(main_copy: MainCopy) -> None:
     assert main_copy.compared.differences == []
@@ -85,8 +85,8 @@ def test_odd_names_arrive_as_they_are(main_copy: MainCopy) -> None:
     assert any("%" in name for name in names[0])
 
 
-@pytest.mark.row("D9", missing="symlinks")
-@pytest.mark.row("J6", missing="symlinks by policy")
+@pytest.mark.row("D9")
+@pytest.mark.row("J6")
 def test_empty_directories_are_copied_too(main_copy: MainCopy) -> None:
     assert main_copy.compared.empty_directories == len(source_data.EMPTY_DIRECTORIES)
     assert all((main_copy.folders.destination / "data" / empty).is_dir() for empty in source_data.EMPTY_DIRECTORIES)
@@ -111,7 +111,7 @@ def test_a_running_copy_never_reads_as_done_before_all_is_done(main_copy: MainCo
     assert {job["state"] for job in unfinished} <= {"JOB_STATE_QUEUED", "JOB_STATE_EXPANDING", "JOB_STATE_RUNNING"}
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 def test_the_stream_tells_of_files_and_bytes_as_they_move(main_copy: MainCopy) -> None:
     done = [int(job["progress"]["filesDone"]) for job in main_copy.watched]
     assert done == sorted(done)
@@ -120,7 +120,7 @@ def test_the_stream_tells_of_files_and_bytes_as_they_move(main_copy: MainCopy) -
     assert any(0 < now < main_copy.size_bytes for now in moved)
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 def test_the_stream_tells_the_rate_now_and_on_average_and_the_time_elapsed(main_copy: MainCopy) -> None:
     progresses = [job["progress"] for job in main_copy.watched]
     assert any(progress["bytesPerSecond"] > 0 for progress in progresses)
@@ -198,7 +198,7 @@ def _small_copy(alice: Person, folders: Folders) -> tuple[WherryCommand, tuple[s
     return alice.wherry, places
 
 
-@pytest.mark.row("J6", missing="symlinks by policy")
+@pytest.mark.row("J6")
 @pytest.mark.row("C3", missing="chmod, sum, sync, globs, dry run")
 def test_a_directory_is_removed_with_all_that_is_in_it_and_nothing_else(
     alice: Person, fresh_folders: Callable[[], Folders]
@@ -212,7 +212,7 @@ def test_a_directory_is_removed_with_all_that_is_in_it_and_nothing_else(
     assert [path.name for path in folders.destination.iterdir()] == ["beside"]
 
 
-@pytest.mark.row("J6", missing="symlinks by policy")
+@pytest.mark.row("J6")
 def test_a_copy_into_a_directory_that_is_there_goes_under_its_own_name(
     alice: Person, fresh_folders: Callable[[], Folders]
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_copy_into_a_directory_that_is_there_goes_under_its_own_name(
     assert compare(folders.source, folders.destination / "copied" / folders.source.name).differences == []
 
 
-@pytest.mark.row("J8", missing="if newer, if different, keep both, sync")
+@pytest.mark.row("J8")
 def test_another_file_at_the_destination_is_kept_unless_overwriting_was_asked_for(
     alice: Person, fresh_folders: Callable[[], Folders]
 ) -> None:

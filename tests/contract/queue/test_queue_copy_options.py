@@ -15,8 +15,6 @@ from wherry_queue.store import job_files, job_tasks, retrying
 from wherry_testing.queue_acts import pack
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
 
-ON_SERVERS = "the walk on real servers"
-
 
 def _tree_job(kind: TaskKind, operation: str) -> NewJob:
     return copy_job(
@@ -29,7 +27,7 @@ def skipped(number: int) -> FailedEntry:
     return FailedEntry(0, b"/from/link%d" % number, 0, Failure("SYMLINK_SKIPPED", "links are left out"))
 
 
-@pytest.mark.row("J8", missing=ON_SERVERS)
+@pytest.mark.row("J8")
 async def test_files_that_need_nothing_count_as_done_there_and_then(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job())
     walk = await queue.lease_one()
@@ -45,7 +43,7 @@ async def test_files_that_need_nothing_count_as_done_there_and_then(queue: Queue
     await queue.check_counters()
 
 
-@pytest.mark.row("J8", missing=ON_SERVERS)
+@pytest.mark.row("J8")
 async def test_a_walk_that_goes_on_after_a_return_counts_what_it_finds_once(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job())
     first = await queue.lease_one()
@@ -62,7 +60,7 @@ async def test_a_walk_that_goes_on_after_a_return_counts_what_it_finds_once(queu
     await queue.check_counters()
 
 
-@pytest.mark.row("J8", missing=ON_SERVERS)
+@pytest.mark.row("J8")
 async def test_files_that_their_worker_finds_unchanged_are_among_those_done(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(3)]))
     await queue.settle(await queue.lease_one(), done=b"\x07", files_done=3, bytes_done=30, files_unchanged=9)
@@ -151,7 +149,7 @@ async def test_a_job_remembers_each_way_in_which_its_bytes_went(queue: QueueCase
     assert (await queue.job(job_id)).data_channels == 1 << 1 | 1 << 3
 
 
-@pytest.mark.row("J10", missing=ON_SERVERS)
+@pytest.mark.row("J10")
 async def test_each_walk_knows_its_path_below_what_the_user_named(queue: QueueCase) -> None:
     await queue.submit(copy_job(options=b"options"))
     root = await queue.lease_one()
@@ -179,8 +177,8 @@ async def test_a_walk_that_is_made_anew_by_a_retry_knows_it_too(queue: QueueCase
     assert (await queue.lease_one()).path_below == b"sub/dir"
 
 
-@pytest.mark.row("J1", missing="protocol choice")
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
+@pytest.mark.row("D6")
 async def test_permissions_are_changed_files_first_and_directories_deepest_first(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(_tree_job(TaskKind.WALK_CHANGE_MODE, "change_mode"))
     root = await queue.lease_one()
@@ -207,7 +205,7 @@ async def test_permissions_are_changed_files_first_and_directories_deepest_first
     await queue.check_counters()
 
 
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("D6")
 async def test_where_nobody_said_what_becomes_of_files_they_stay_whatever_a_walk_reports(queue: QueueCase) -> None:
     new = replace(_tree_job(TaskKind.WALK_CHANGE_MODE, "change_mode"), directories_only=True)
     job_id, _ = await queue.submit(new)
@@ -222,8 +220,8 @@ async def test_where_nobody_said_what_becomes_of_files_they_stay_whatever_a_walk
     await queue.check_counters()
 
 
-@pytest.mark.row("J1", missing="protocol choice")
-@pytest.mark.row("J9", missing="on real servers")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
+@pytest.mark.row("J9")
 async def test_checksums_are_computed_in_chunks_and_failed_ones_are_tried_again(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(_tree_job(TaskKind.WALK_CHECKSUM, "checksum"))
     root = await queue.lease_one()

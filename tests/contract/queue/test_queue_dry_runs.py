@@ -74,7 +74,7 @@ async def test_a_source_that_is_not_there_fails_the_job(queue: QueueCase) -> Non
     await queue.check_counters()
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 async def test_what_would_be_removed_is_looked_through_and_planned(queue: QueueCase) -> None:
     extra: dict[str, Any] = {"extraneous_chunks": [files(2)], "extraneous_directories": [b"old"]}
     job_id, uid = await walked(queue, extraneous=True, **extra)
@@ -92,7 +92,7 @@ async def test_what_would_be_removed_is_looked_through_and_planned(queue: QueueC
     await queue.check_counters()
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 async def test_a_dry_run_with_clashes_says_that_nothing_would_be_removed(queue: QueueCase) -> None:
     clash = FailedEntry(0, b"/from/there", 7, Failure("DESTINATION_EXISTS", "it is there"))
     extra: dict[str, Any] = {"extraneous_chunks": [files(2)], "extraneous_directories": [b"old"]}

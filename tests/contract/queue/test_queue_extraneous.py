@@ -14,7 +14,7 @@ from wherry_queue.store.leases import LeasedTask
 from wherry_testing.queue_acts import pack
 from wherry_testing.queue_cases import QueueCase, copy_job, failed, files
 
-pytestmark = pytest.mark.row("J8", missing="on real servers")
+pytestmark = pytest.mark.row("J8")
 ONE_DONE: dict[str, Any] = {"done": b"\x01", "files_done": 1, "bytes_done": 10}
 
 

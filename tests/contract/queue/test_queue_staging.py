@@ -37,7 +37,7 @@ async def staged(queue: QueueCase, *sizes: int) -> int:
     return copy_id
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_nothing_of_a_copy_is_there_before_it_is_complete(queue: QueueCase) -> None:
     copy_id = await staged(queue, 3, 2)
     assert await count(queue, Job) == 0
@@ -52,7 +52,7 @@ async def test_nothing_of_a_copy_is_there_before_it_is_complete(queue: QueueCase
     assert (await queue.database.read(reading.list_jobs, "users/a", None, 10)).views[0].row.uid == uid
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_its_chunks_are_leased_in_the_order_they_came_and_may_lie_below_the_roots(queue: QueueCase) -> None:
     copy_id = await staged(queue, 3, 2, 1)
     job_id, _ = await queue.database.write(staging.complete, copy_id, a_copy(), ROOTS)
@@ -72,7 +72,7 @@ async def test_its_chunks_are_leased_in_the_order_they_came_and_may_lie_below_th
     await queue.check_counters()
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_the_same_request_again_gives_the_same_job_and_leaves_nothing_behind(queue: QueueCase) -> None:
     new = a_copy(request_id="r1")
     first = await queue.database.write(staging.complete, await staged(queue, 2), new, ROOTS)
@@ -87,7 +87,7 @@ async def test_the_same_request_again_gives_the_same_job_and_leaves_nothing_behi
     await queue.check_counters()
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_an_unfinished_copy_is_forgotten_and_a_later_word_of_it_is_refused(queue: QueueCase) -> None:
     old, new = await staged(queue, 2, 2), await staged(queue, 1)
     await queue.database.write(
@@ -104,7 +104,7 @@ async def test_an_unfinished_copy_is_forgotten_and_a_later_word_of_it_is_refused
     assert await queue.database.write(staging.sweep_staged, -10_000) == 0
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_a_late_word_of_a_forgotten_copy_is_not_taken_for_one_of_the_next(queue: QueueCase) -> None:
     old = await staged(queue, 1)
     await queue.database.write(staging.forget, old)
@@ -113,7 +113,7 @@ async def test_a_late_word_of_a_forgotten_copy_is_not_taken_for_one_of_the_next(
         await queue.database.write(staging.add, old, [Chunk(b"late", 1, 1)], MOST)
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_what_one_person_sends_at_once_has_a_bound_and_others_are_not_touched_by_it(queue: QueueCase) -> None:
     first, second = [await queue.database.write(staging.begin, "users/a") for _ in range(2)]
     other = await queue.database.write(staging.begin, "users/b")

@@ -13,7 +13,7 @@ from wherry_queue.store import control, leases
 from wherry_testing.queue_cases import QueueCase, copy_job, failed, files
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_the_same_request_id_gives_the_same_job(queue: QueueCase) -> None:
     first = await queue.submit(copy_job(request_id="r1"))
     again = await queue.submit(copy_job(request_id="r1"))

@@ -46,7 +46,7 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.row("U8")
-@pytest.mark.row("J6", missing="symbolic links")
+@pytest.mark.row("J6")
 @pytest.mark.row("B1")
 def test_the_demonstration_copies_verifies_and_ends_leaving_nothing(folder: Path) -> None:
     running = start(folder, DEMO_EXIT="1")

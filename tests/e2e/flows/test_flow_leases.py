@@ -215,7 +215,7 @@ def test_a_copy_whose_stream_was_lost_is_whole(adopted: Adopted) -> None:
 # --- progress
 
 
-@pytest.mark.row("J5", missing="ETA")
+@pytest.mark.row("J5")
 def test_a_caller_sees_what_moves_at_a_worker_of_the_other_replica(
     flow: FlowDeployment, first: ReplicaCaller, fresh_folders: Callable[[], Folders]
 ) -> None:

@@ -242,7 +242,7 @@ def test_the_books_agree_when_all_has_been_replaced(flow: FlowDeployment, rolled
 # --- what people see of it
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 def test_what_was_not_taken_while_a_replica_ended_was_taken_by_the_other_as_the_same_job(
     flow: FlowDeployment, rolled: Rolled
 ) -> None:

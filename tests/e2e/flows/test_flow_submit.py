@@ -57,12 +57,12 @@ def test_a_caller_whose_acceptance_was_lost_sees_a_lost_connection(handed_in_twi
     assert handed_in_twice.lost.name
 
 
-@pytest.mark.row("J10", missing="filters")
+@pytest.mark.row("J10")
 def test_a_job_handed_in_again_after_its_acceptance_was_lost_is_the_same_job(handed_in_twice: HandedInTwice) -> None:
     assert handed_in_twice.again.name == handed_in_twice.lost.name
 
 
-@pytest.mark.row("J10", missing="filters")
+@pytest.mark.row("J10")
 def test_what_was_handed_in_twice_is_one_job_with_one_first_task(
     flow: FlowDeployment, handed_in_twice: HandedInTwice
 ) -> None:
@@ -70,7 +70,7 @@ def test_what_was_handed_in_twice_is_one_job_with_one_first_task(
     assert len(flow.task_rows(handed_in_twice.again.name)) == 1
 
 
-@pytest.mark.row("J10", missing="filters")
+@pytest.mark.row("J10")
 def test_the_same_request_at_both_replicas_at_once_is_one_job(
     flow: FlowDeployment, first: ReplicaCaller, second: ReplicaCaller, synthetic: Callable[[str], str]
 ) -> None:

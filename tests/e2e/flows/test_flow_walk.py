@@ -135,14 +135,14 @@ def removed(flow: FlowDeployment, first: ReplicaCaller, synthetic: Callable[[str
     return flow.rows(statement, uid=job.name.removeprefix("jobs/"))
 
 
-@pytest.mark.row("J6", missing="symlinks by policy")
+@pytest.mark.row("J6")
 def test_no_directory_is_removed_before_all_files_are(removed: list[dict[str, Any]]) -> None:
     kinds = [row["kind"] for row in removed]
     assert set(kinds[-13:]) == {TaskKind.REMOVE_DIRECTORY}
     assert set(kinds[:-13]) == {TaskKind.WALK_REMOVE, TaskKind.REMOVE_FILES}
 
 
-@pytest.mark.row("J6", missing="symlinks by policy")
+@pytest.mark.row("J6")
 def test_directories_are_removed_deepest_first(removed: list[dict[str, Any]]) -> None:
     depths = [row["depth"] for row in removed if row["kind"] == TaskKind.REMOVE_DIRECTORY]
     assert depths == [2] * 9 + [1] * 3 + [0]

@@ -19,7 +19,7 @@ def copied(signed_in: Wherry, centre: FakeCentre, *options: str) -> messages.Cop
     return centre.queue.last_job().copy
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 @pytest.mark.parametrize(
     ("options", "policy"),
     [
@@ -40,8 +40,8 @@ def test_what_becomes_of_files_that_are_there_already_is_said_in_one_of_two_ways
     assert not asked.HasField("options"), "what was not said is not sent"
 
 
-@pytest.mark.row("J9", missing="on real servers")
-@pytest.mark.row("J10", missing="on real servers")
+@pytest.mark.row("J9")
+@pytest.mark.row("J10")
 def test_each_option_reaches_the_queue(signed_in: Wherry, centre: FakeCentre) -> None:
     given = ["--if-different", "--compare", "checksum", "--checksum", "sha256", "--follow-links", "--no-times",
              "-r", "--include", "*.dat", "--include", "run7/**", "--exclude", "*.tmp", "--encrypt",
@@ -83,7 +83,7 @@ def test_options_that_do_not_go_together_are_refused_before_anything_is_asked_fo
     assert centre.queue.jobs == {}
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 def test_sync_names_the_destination_exactly_and_copies_what_differs(signed_in: Wherry, centre: FakeCentre) -> None:
     assert signed_in("sync", "--delete", "site-a:data", "site-b:inbox").status == 0
     asked = centre.queue.last_job().copy
@@ -151,7 +151,7 @@ def test_a_dry_run_with_clashes_names_them_and_says_so_by_its_exit_status(
     assert "/a/one: A file is there already. [DESTINATION_EXISTS]" in told.out
 
 
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("D6")
 def test_chmod_reads_octal_modes(signed_in: Wherry, centre: FakeCentre) -> None:
     assert signed_in("chmod", "640", "site-a:notes.txt", "site-a:data").status == 0
     asked = centre.queue.last_job().change_mode
@@ -170,7 +170,7 @@ def test_what_is_no_octal_mode_is_refused(signed_in: Wherry, centre: FakeCentre,
     assert centre.queue.jobs == {}
 
 
-@pytest.mark.row("J9", missing="on real servers")
+@pytest.mark.row("J9")
 def test_sum_writes_a_line_for_each_file_and_nothing_else_into_a_pipe(signed_in: Wherry, centre: FakeCentre) -> None:
     done = messages.FILE_STATE_DONE
     sums = [entry_pb2.Checksum(algorithm="md5", value=f"00{digit}") for digit in "abc"]

@@ -133,7 +133,7 @@ def _job(name: str = "jobs/1", **fields: Any) -> pb.WatchJobResponse:
     return pb.WatchJobResponse(job=pb.Job(name=name), **fields)
 
 
-@pytest.mark.row("J5", missing="rates and ETA through the gateway")
+@pytest.mark.row("J5")
 @pytest.mark.parametrize("way", [_NDJSON, _EVENTS])
 async def test_a_stream_in_json_is_one_message_a_line_or_an_event(bench: _Bench, way: str) -> None:
     awkward = 'jobs/1"\n\n\u2028data: x'
@@ -164,7 +164,7 @@ def _next_message(lines: Iterator[bytes]) -> bytes:
     return next(line for line in lines if line.strip())
 
 
-@pytest.mark.row("J5", missing="rates and ETA through the gateway")
+@pytest.mark.row("J5")
 @pytest.mark.parametrize("way", [_NDJSON, _EVENTS])
 async def test_a_stream_in_json_that_breaks_says_so_in_its_last_message(bench: _Bench, way: str) -> None:
     bench.send(_job(), _Gone(job="jobs/1"))

@@ -71,8 +71,8 @@ async def files_of(
     return list((await jobs.ListJobFiles(request, metadata=queue.as_user())).files)
 
 
-@pytest.mark.row("J1", missing="chmod and checksum on real servers, list to a depth, protocol choice")
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
+@pytest.mark.row("J8")
 async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
     queue: QueueServiceUnderTest, jobs: Jobs
 ) -> None:
@@ -120,7 +120,7 @@ async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
     assert not (await jobs.ListFailures(request, metadata=queue.as_user())).failures
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 @pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
 async def test_a_dry_run_says_what_would_be_copied_and_removed(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     async with queue.worker(bulk=1) as worker:
@@ -157,7 +157,7 @@ async def test_a_dry_run_says_what_would_be_copied_and_removed(queue: QueueServi
     assert reason_of(refused.value) == "NOTHING_TO_RETRY"
 
 
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("D6")
 async def test_permissions_are_changed_by_a_walk_its_chunks_and_its_directories(
     queue: QueueServiceUnderTest, jobs: Jobs
 ) -> None:
@@ -183,7 +183,7 @@ async def test_permissions_are_changed_by_a_walk_its_chunks_and_its_directories(
     assert [one.name for one in listed.jobs] == [job.name]
 
 
-@pytest.mark.row("J9", missing="on real servers")
+@pytest.mark.row("J9")
 async def test_checksums_are_among_the_files_of_their_job(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     async with queue.worker(bulk=1) as worker:
         asked = pb.ChecksumOperation(targets=at_a("/data"), algorithm="md5", recursive=True)
@@ -227,8 +227,8 @@ async def refused_fields(queue: QueueServiceUnderTest, jobs: Jobs, request: pb.C
     return fields_of(refused.value)
 
 
-@pytest.mark.row("J8", missing="on real servers")
-@pytest.mark.row("J10", missing="include and exclude filters on real servers")
+@pytest.mark.row("J8")
+@pytest.mark.row("J10")
 async def test_options_that_have_no_meaning_together_are_refused_by_name(
     queue: QueueServiceUnderTest, jobs: Jobs
 ) -> None:
@@ -246,7 +246,7 @@ async def test_options_that_have_no_meaning_together_are_refused_by_name(
     assert await refused_fields(queue, jobs, request) == ["job.copy.options.comparison"]
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 async def test_a_copy_that_would_remove_what_it_copies_is_refused(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     request = with_options(pb.CopyOptions(delete_extraneous=True), pb.OVERWRITE_POLICY_IF_DIFFERENT)
     request.job.copy.items.add().CopyFrom(request.job.copy.items[0])
@@ -257,7 +257,7 @@ async def test_a_copy_that_would_remove_what_it_copies_is_refused(queue: QueueSe
     assert await refused_fields(queue, jobs, request) == ["job.copy.items[0].source.path"]
 
 
-@pytest.mark.row("J10", missing="include and exclude filters on real servers")
+@pytest.mark.row("J10")
 async def test_pairs_take_options_and_refuse_what_has_no_meaning_for_them(
     queue: QueueServiceUnderTest, jobs: Jobs
 ) -> None:
@@ -284,7 +284,7 @@ async def test_pairs_take_options_and_refuse_what_has_no_meaning_for_them(
         assert (await worker.lease()).copy_files.options == copy.options
 
 
-@pytest.mark.row("J5", missing="the ETA of a real copy")
+@pytest.mark.row("J5")
 @pytest.mark.row("B6")
 async def test_a_steady_copy_says_how_long_it_still_takes_and_when_it_was_measured(
     queue: QueueServiceUnderTest, jobs: Jobs

@@ -173,7 +173,7 @@ async def test_a_retry_does_what_failed_and_nothing_else(queue: QueueServiceUnde
     assert (await jobs.CancelJob(pb.CancelJobRequest(name=name), metadata=me)).state == pb.JOB_STATE_SUCCEEDED
 
 
-@pytest.mark.row("J1", missing="chmod and checksum on real servers, list to a depth, protocol choice")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 async def test_a_job_with_a_new_priority_goes_first(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
     await jobs.CreateJob(copy_request(), metadata=me)
@@ -300,7 +300,7 @@ async def test_a_job_behind_another_says_so(queue: QueueServiceUnderTest, jobs: 
 # --- making many ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_a_batch_is_made_whole_and_a_repeated_one_is_the_same(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
     asked = pb.BatchCreateJobsRequest(requests=[copy_request(f"/x{n}", f"/y{n}") for n in range(20)])
@@ -312,7 +312,7 @@ async def test_a_batch_is_made_whole_and_a_repeated_one_is_the_same(queue: Queue
     assert queue.sites.asked <= 2
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 @pytest.mark.parametrize(
     ("unfit", "reason", "fields"),
     [
@@ -330,7 +330,7 @@ async def test_of_a_batch_with_an_unfit_job_nothing_is_made(
     assert not (await jobs.ListJobs(pb.ListJobsRequest(), metadata=me)).jobs
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_of_a_batch_with_a_copy_into_itself_the_place_is_named(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     inside = copy_request("/a", "/a/b")
     inside.job.copy.items[0].destination.site = "sites/a"
@@ -364,7 +364,7 @@ async def copied(queue: QueueServiceUnderTest, jobs: Jobs, messages: Iterable[pb
     return job
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_named_pairs_become_one_job_of_chunks(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     named = [f"d{n % 7}/file {n}" for n in range(250)]
     stream = [
@@ -397,7 +397,7 @@ async def test_named_pairs_become_one_job_of_chunks(queue: QueueServiceUnderTest
     assert (ended.state, ended.progress.files_done) == (pb.JOB_STATE_SUCCEEDED, 251)
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_the_same_pairs_again_are_the_same_job(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     request_id = str(uuid.uuid4())
     first = await copied(queue, jobs, [pairs_copy(request_id), pairs("a"), pairs("b")])
@@ -407,7 +407,7 @@ async def test_the_same_pairs_again_are_the_same_job(queue: QueueServiceUnderTes
     assert len((await jobs.ListJobs(pb.ListJobsRequest(), metadata=queue.as_user())).jobs) == 1
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 @pytest.mark.parametrize(
     ("stream", "field"),
     [
@@ -427,13 +427,13 @@ async def test_an_unfit_stream_makes_nothing_and_says_where(
     assert not (await jobs.ListJobs(pb.ListJobsRequest(), metadata=queue.as_user())).jobs
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_pairs_need_a_sign_in_at_both_sites(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     queue.sites.signed_out.add(("users/a", "sites/b"))
     assert (await refusal(copied(queue, jobs, [pairs_copy(), pairs("a")])))[0] == "SITE_SIGN_IN_REQUIRED"
 
 
-@pytest.mark.row("J10", missing="include and exclude filters")
+@pytest.mark.row("J10")
 async def test_a_stream_that_breaks_off_leaves_no_job(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     call = jobs.CreateJobFromPairs(metadata=queue.as_user())
     await call.write(pairs_copy())

@@ -150,7 +150,7 @@ async def test_progress_tells_the_bytes_that_arrive(bench: Bench) -> None:
     await copying
 
 
-@pytest.mark.row("J6", missing="links by policy; a tree of several levels, in the end-to-end tests")
+@pytest.mark.row("J6")
 async def test_a_directory_is_walked_copied_and_removed(bench: Bench) -> None:
     (bench.source / "d" / "empty dir").mkdir(parents=True)
     (bench.source / "d" / "näme #1").write_bytes(b"1")

@@ -34,7 +34,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another user's files and
 
 
 @PIPELINED
-@pytest.mark.row("J8", missing="the other policies")
+@pytest.mark.row("J8")
 async def test_what_appears_at_the_destination_meanwhile_is_not_replaced(fault_lab: FaultLab) -> None:
     rng = random.Random(1)
     names = ["ballast", "small"]
@@ -127,7 +127,7 @@ async def test_a_full_disk_ends_the_chunk_and_everything_before_is_as_it_should_
 
 
 @PIPELINED
-@pytest.mark.row("J9", missing="other algorithms")
+@pytest.mark.row("J9")
 @pytest.mark.row("D10")
 async def test_bytes_that_change_at_the_destination_before_they_are_verified_are_caught(fault_lab: FaultLab) -> None:
     rng = random.Random(4)

@@ -88,7 +88,7 @@ def _fewer_bytes(file: Path) -> None:
     os.truncate(file, BALLAST_BYTES - 1000)
 
 
-@pytest.mark.row("J9", missing="other algorithms")
+@pytest.mark.row("J9")
 @pytest.mark.row("T23", missing="gsiftp alone")
 @pytest.mark.parametrize("meddle", [_other_bytes, _more_bytes, _fewer_bytes])
 async def test_a_source_that_changes_while_it_is_sent_is_told_and_replaces_nothing(
@@ -108,7 +108,7 @@ async def test_a_source_that_changes_while_it_is_sent_is_told_and_replaces_nothi
     assert_nothing_lost(fault_lab.destination, NAMES, came, contents, old)
 
 
-@pytest.mark.row("J9", missing="other algorithms")
+@pytest.mark.row("J9")
 async def test_a_source_that_is_replaced_while_it_is_sent_arrives_as_it_was_or_not_at_all(
     fault_lab: FaultLab, contents: dict[str, bytes]
 ) -> None:
@@ -120,7 +120,7 @@ async def test_a_source_that_is_replaced_while_it_is_sent_arrives_as_it_was_or_n
     assert_nothing_lost(fault_lab.destination, NAMES, came, contents)
 
 
-@pytest.mark.row("J9", missing="other algorithms")
+@pytest.mark.row("J9")
 async def test_small_files_that_are_rewritten_in_a_chunk_are_whole_or_told(
     fault_lab: FaultLab, contents: dict[str, bytes]
 ) -> None:

@@ -34,8 +34,8 @@ def adler32(file: Path) -> str:
     return f"{value:08x}"
 
 
-@pytest.mark.row("D8", missing="through the services")
-@pytest.mark.row("J9", missing="other algorithms")
+@pytest.mark.row("D8")
+@pytest.mark.row("J9")
 async def test_a_file_above_5_gib_is_copied_verified_and_told_with_its_size(fault_lab: FaultLab) -> None:
     """It takes longer than its servers may be without news, and it is one file: what arrives is the news."""
     sparse(fault_lab.source / "large", ABOVE_5_GIB)
@@ -77,7 +77,7 @@ async def test_large_files_that_may_not_be_read_are_told_and_cost_no_other(fault
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's files need root")
-@pytest.mark.row("J7", missing="the services")
+@pytest.mark.row("J7")
 async def test_a_copy_that_is_halted_before_a_refusal_comes_to_its_end(fault_lab: FaultLab) -> None:
     """What was to be sent again for its sake is not, since it is halted; what was written of it is removed."""
     names = [f"f{number:02}" for number in range(20)]

@@ -98,7 +98,7 @@ def place(places: tuple[Place, Place]) -> Place:
 # --- names ---
 
 
-@pytest.mark.row("D7", missing="hypothesis, elsewhere")
+@pytest.mark.row("D7")
 def test_names_are_made_looked_at_renamed_and_removed(place: Place) -> None:
     connection = place.connect()
     ask = operations.ask
@@ -156,7 +156,7 @@ def test_a_listing_that_is_left_in_the_middle_leaves_the_connection_in_order(pla
     assert found.kind == "directory"
 
 
-@pytest.mark.row("J9", missing="a mismatch")
+@pytest.mark.row("J9")
 def test_every_checksum_that_is_offered_is_the_files(place: Place) -> None:
     content = os.urandom(100_000)
     path = place.write("file", content)

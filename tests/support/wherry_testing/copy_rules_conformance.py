@@ -33,7 +33,7 @@ def put(folder: Path, name: str, content: bytes, at_s: int = THEN) -> None:
 class CopyRulesConformance:
     """The suite. Subclasses provide the fixture `rig`."""
 
-    @pytest.mark.row("J8", missing="sync from end to end")
+    @pytest.mark.row("J8")
     @pytest.mark.parametrize(
         ("rules", "at_s", "replaced"),
         [
@@ -54,7 +54,7 @@ class CopyRulesConformance:
         assert (rig.destination / "f").read_bytes() == (b"new bytes" if replaced else b"other")
         assert names_in(rig.destination) == ["f"]
 
-    @pytest.mark.row("J8", missing="sync from end to end")
+    @pytest.mark.row("J8")
     async def test_of_the_same_size_and_time_bytes_count_only_where_they_are_to_be_compared(
         self, rig: EngineRig
     ) -> None:
@@ -67,7 +67,7 @@ class CopyRulesConformance:
         assert (replaced.problem, replaced.left_alone, replaced.adopted) == (None, False, False)
         assert (rig.destination / "f").read_bytes() == b"123"
 
-    @pytest.mark.row("J8", missing="sync from end to end")
+    @pytest.mark.row("J8")
     async def test_both_are_kept_under_two_names_and_again_is_no_third(self, rig: EngineRig) -> None:
         put(rig.source, "run.tar.gz", b"new bytes")
         put(rig.destination, "run.tar.gz", b"other")
@@ -80,7 +80,7 @@ class CopyRulesConformance:
         assert (rig.destination / "run (2).tar.gz").read_bytes() == b"new bytes"
         assert names_in(rig.destination) == ["run (1).tar.gz", "run (2).tar.gz", "run.tar.gz"]
 
-    @pytest.mark.row("J8", missing="sync from end to end")
+    @pytest.mark.row("J8")
     async def test_a_file_keeps_its_time_and_one_with_the_same_bytes_gets_it(self, rig: EngineRig) -> None:
         put(rig.source, "new", b"1")
         put(rig.source, "same", b"2")
@@ -125,7 +125,7 @@ class CopyRulesConformance:
         assert (done.problem, done.checksum, done.size_bytes) == (None, "", 3)
         assert (rig.destination / "f").read_bytes() == b"123"
 
-    @pytest.mark.row("J1", missing="all but checksum and chmod")
+    @pytest.mark.row("J1", missing="list to a depth, protocol choice")
     async def test_checksums_of_many_files_are_told_each_for_itself(self, rig: EngineRig) -> None:
         names = [f"f{number:03}" for number in range(150)]
         for name in names:
@@ -141,7 +141,7 @@ class CopyRulesConformance:
             "SOURCE_IS_A_DIRECTORY",
         ]
 
-    @pytest.mark.row("J1", missing="all but checksum and chmod")
+    @pytest.mark.row("J1", missing="list to a depth, protocol choice")
     @pytest.mark.row("D6")
     async def test_modes_are_set_of_files_and_of_a_directory(self, rig: EngineRig) -> None:
         for name in ("a", "b"):
@@ -156,7 +156,7 @@ class CopyRulesConformance:
         assert [(rig.source / name).stat().st_mode & 0o7777 for name in ("a", "b")] == [0o640, 0o640]
         assert (rig.source / "folder").stat().st_mode & 0o777 == 0o751
 
-    @pytest.mark.row("J8", missing="sync from end to end")
+    @pytest.mark.row("J8")
     async def test_what_only_the_destination_has_is_told_where_it_is_asked_for(self, rig: EngineRig) -> None:
         for name in ("b", "d"):
             (rig.source / name).write_bytes(b"")
@@ -172,7 +172,7 @@ class CopyRulesConformance:
         assert _extraneous(behind) == [("e", "file"), ("f", "directory")]
         assert _extraneous(unasked) == []
 
-    @pytest.mark.row("J6", missing="from end to end")
+    @pytest.mark.row("J6")
     async def test_links_are_told_as_what_they_lead_to_where_they_are_to_be_followed(self, rig: EngineRig) -> None:
         (rig.source / "folder").mkdir()
         (rig.source / "file").write_bytes(b"1234")

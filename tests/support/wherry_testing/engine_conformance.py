@@ -352,7 +352,7 @@ class EngineConformance:
             again = await copy_with(engine, b"399")
         assert [item.problem for item in again] == [None]
 
-    @pytest.mark.row("J10", missing="the submission")
+    @pytest.mark.row("J10")
     async def test_files_below_the_directories_are_copied_and_their_parents_made(self, rig: EngineRig) -> None:
         for path in ("d/e/one", "d/two", "three"):
             (rig.source / path).parent.mkdir(parents=True, exist_ok=True)

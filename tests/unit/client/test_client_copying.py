@@ -29,7 +29,7 @@ def plan(*arguments: str, recursive: bool = False) -> list[str]:
     return [str(target) for _, target in plan_copy(sources, destination, kind_of, recursive=recursive)]
 
 
-@pytest.mark.row("J6", missing="symlinks, the queue's part")
+@pytest.mark.row("J6")
 @pytest.mark.parametrize(
     ("arguments", "targets"),
     [
@@ -55,7 +55,7 @@ def test_sources_go_where_cp_would_put_them(arguments: tuple[str, ...], targets:
     assert plan(*arguments[recursive:], recursive=recursive) == targets
 
 
-@pytest.mark.row("J6", missing="symlinks, the queue's part")
+@pytest.mark.row("J6")
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -14,7 +14,7 @@ from wherry_gridftp.pump import Broken, command, pump
 from wherry_gridftp.replies import Reply
 from wherry_testing.scripted_gridftp import ScriptedSession, Serve
 
-pytestmark = pytest.mark.row("T1", missing="the real servers")
+pytestmark = pytest.mark.row("T1")
 
 
 def test_answers_reach_whom_they_are_for_whatever_the_window(serve: Serve) -> None:

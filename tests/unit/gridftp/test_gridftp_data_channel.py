@@ -7,7 +7,7 @@ from wherry_gridftp.data_channel import DataChannel, set_up
 from wherry_gridftp.errors import GridFtpError, NotOffered, Refused
 from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, ScriptedSession, Serve, answer_plainly
 
-pytestmark = pytest.mark.row("T1", missing="the real servers")
+pytestmark = pytest.mark.row("T1")
 _SECRET = "Q0VSVElGSUNBVEUgQU5EIEtFWQ=="
 
 

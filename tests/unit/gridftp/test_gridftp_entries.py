@@ -7,7 +7,7 @@ from wherry_gridftp.entries import Entry, entry_of, time_value
 from wherry_gridftp.markers import MAX_RANGES, MAX_RESTART_BYTES, Markers, merged, restart_value
 from wherry_gridftp.replies import Garbled, Reply
 
-pytestmark = pytest.mark.row("D7", missing="the real servers")
+pytestmark = pytest.mark.row("D7")
 
 
 def test_facts_of_a_file_are_read() -> None:

@@ -20,7 +20,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_modu
 """
 
 
-@pytest.mark.row("T1", missing="the real servers")
+@pytest.mark.row("T1")
 def test_all_of_it_needs_nothing_but_the_standard_library() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _IMPORT_ALL, _FOLDER], capture_output=True, text=True, check=True
@@ -28,7 +28,7 @@ def test_all_of_it_needs_nothing_but_the_standard_library() -> None:
     assert done.stdout.split() == ["wherry_gridftp"]
 
 
-@pytest.mark.row("T1", missing="the real servers")
+@pytest.mark.row("T1")
 def test_it_says_that_it_is_typed() -> None:
     assert (_FOLDER / "py.typed").exists()
     assert all(hasattr(wherry_gridftp, name) for name in wherry_gridftp.__all__)

@@ -27,8 +27,8 @@ def leased(kind: TaskKind, **changes: Any) -> pb.Lease:
     return lease_message(GivenLease(LeasedTask(**(values | changes)), "token", 10.0))
 
 
-@pytest.mark.row("J8", missing="on real servers")
-@pytest.mark.row("J10", missing="on real servers")
+@pytest.mark.row("J8")
+@pytest.mark.row("J10")
 def test_walks_and_chunks_of_a_copy_carry_its_options() -> None:
     walk = leased(TaskKind.WALK_COPY, options=OPTIONS, path_below=b"x", destination_path=b"/to/x").walk_copy
     assert (list(walk.options.exclude), walk.options.dry_run, walk.path_below) == (["*.tmp"], True, b"x")
@@ -37,14 +37,14 @@ def test_walks_and_chunks_of_a_copy_carry_its_options() -> None:
     assert not leased(TaskKind.COPY_FILES).copy_files.HasField("options")
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 @pytest.mark.parametrize(("options", "dry"), [(OPTIONS, True), (b"", False)])
 def test_a_dry_runs_walk_at_the_destination_is_told_to_remove_nothing(options: bytes, dry: bool) -> None:
     assert leased(TaskKind.WALK_REMOVE, extraneous=True, options=options).walk_remove.dry_run is dry
 
 
-@pytest.mark.row("J1", missing="protocol choice")
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
+@pytest.mark.row("D6")
 @pytest.mark.parametrize(
     ("asked", "of_files", "of_directories"),
     [
@@ -64,7 +64,7 @@ def test_files_and_directories_get_the_modes_that_were_asked_for(
     assert leased(TaskKind.CHANGE_MODE_OF_DIRECTORY, options=options).change_mode_of_directory.mode == of_directories
 
 
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("D6")
 def test_where_only_directories_are_to_be_changed_no_mode_is_made_up_for_files() -> None:
     options = job_service_pb2.ChangeModeOperation(directory_mode=0o750).SerializeToString()
     assert leased(TaskKind.WALK_CHANGE_MODE, options=options).walk_tree.directories_only
@@ -73,7 +73,7 @@ def test_where_only_directories_are_to_be_changed_no_mode_is_made_up_for_files()
     assert directory.mode == 0o750
 
 
-@pytest.mark.row("J9", missing="on real servers")
+@pytest.mark.row("J9")
 def test_a_chunk_of_checksums_names_the_algorithm() -> None:
     options = job_service_pb2.ChecksumOperation(algorithm="sha256").SerializeToString()
     assert leased(TaskKind.CHECKSUM_FILES, options=options).checksum_files.algorithm == "sha256"

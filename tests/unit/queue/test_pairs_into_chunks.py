@@ -12,7 +12,7 @@ from wherry_chassis.errors import InvalidFields
 from wherry_queue.jobs import Chunk
 from wherry_queue.pairs import CHUNK_BYTES, CHUNK_FILES, Pair, PairCutter
 
-pytestmark = pytest.mark.row("J10", missing="include and exclude filters")
+pytestmark = pytest.mark.row("J10")
 
 parts = st.binary(min_size=1, max_size=8).filter(lambda part: not set(part) & {0, 47} and part not in (b".", b".."))
 names = st.lists(parts, min_size=1, max_size=4).map(b"/".join)

@@ -70,7 +70,7 @@ def test_a_directory_is_not_copied_or_moved_into_itself() -> None:
     assert copy_tasks([(b"/a", b"/a/b")], same_site=False)
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 @pytest.mark.parametrize(
     ("items", "same_site", "field"),
     [
@@ -93,7 +93,7 @@ def test_where_extras_are_removed_nothing_that_is_copied_may_look_like_one(
     assert [problem.field for problem in refused.value.field_problems] == [f"job.copy.{field}.path"]
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 def test_extras_of_destinations_that_lie_apart_may_be_removed() -> None:
     items = [(b"/a", b"/x/a"), (b"/b", b"/x/ab"), (b"/x/sub", b"/y")]
     assert len(copy_tasks(items, same_site=True, deletes=True)) == 3

@@ -8,7 +8,7 @@ import pytest
 from wherry_queue.states import FINISHED, Hold, JobState
 from wherry_queue.waiting import Crowd, Facts, Limit, LimitKind, reason_of
 
-pytestmark = pytest.mark.row("B6", missing="ETA")
+pytestmark = pytest.mark.row("B6")
 
 
 def facts(**values: Any) -> Facts:

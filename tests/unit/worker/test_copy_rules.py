@@ -37,7 +37,7 @@ from wherry_worker.work import (
     WorkClass,
 )
 
-J8 = pytest.mark.row("J8", missing="on real servers")
+J8 = pytest.mark.row("J8")
 THEN = 1_600_000_000
 
 
@@ -224,7 +224,7 @@ async def test_a_dry_run_removes_nothing_not_even_a_link_that_stands_for_a_direc
     assert [names(found.chunks) for found in lab.queue.reported] == [["g"], ["g"], [], []]
 
 
-@pytest.mark.row("J10", missing="filters on real servers")
+@pytest.mark.row("J10")
 async def test_filters_hold_below_the_item_that_was_named(lab: Lab) -> None:
     for name in ("x.dat", "x.txt", "tmp/y.dat", "run/y.dat"):
         lab.put("source", name, b"1")
@@ -234,7 +234,7 @@ async def test_filters_hold_below_the_item_that_was_named(lab: Lab) -> None:
     assert names(deeper.chunks) == ["x.txt"]
 
 
-@pytest.mark.row("J10", missing="filters on real servers")
+@pytest.mark.row("J10")
 async def test_a_file_that_is_named_is_copied_whatever_the_filters_say(lab: Lab) -> None:
     lab.put("source", "x.txt", b"1")
     rules = CopyRules(filters=Filters(include=("*.dat",), exclude=("x*",)))
@@ -242,7 +242,7 @@ async def test_a_file_that_is_named_is_copied_whatever_the_filters_say(lab: Lab)
     assert names(lab.queue.reported[0].chunks) == ["x.txt"]
 
 
-@pytest.mark.row("J6", missing="on real servers")
+@pytest.mark.row("J6")
 async def test_links_are_followed_where_that_is_asked_for_and_never_in_a_circle(lab: Lab) -> None:
     lab.put("source", "sub/file", b"1234")
     top = lab.source / "d"
@@ -296,7 +296,7 @@ async def test_a_file_keeps_its_time_unless_that_is_not_wanted(lab: Lab) -> None
     assert int((lab.destination / "d" / "g").stat().st_mtime) > THEN
 
 
-@pytest.mark.row("J9", missing="other algorithms on real servers")
+@pytest.mark.row("J9")
 async def test_another_algorithm_is_used_and_recorded(lab: Lab) -> None:
     lab.put("source", "f", b"12")
     settlement = await lab.copy("f", rules=CopyRules(algorithm="sha256"))
@@ -304,7 +304,7 @@ async def test_another_algorithm_is_used_and_recorded(lab: Lab) -> None:
     assert (result.algorithm, result.checksum) == ("sha256", hashlib.sha256(b"12").hexdigest())
 
 
-@pytest.mark.row("J9", missing="other algorithms on real servers")
+@pytest.mark.row("J9")
 async def test_without_checksums_the_size_is_looked_at_still(lab: Lab) -> None:
     lab.put("source", "f", b"12")
     lab.put("source", "g!short", b"12")
@@ -316,8 +316,8 @@ async def test_without_checksums_the_size_is_looked_at_still(lab: Lab) -> None:
     assert [failure.problem.reason for failure in refused.failures] == ["CHECKSUM_MISMATCH"]
 
 
-@pytest.mark.row("J1", missing="all but chmod and checksum")
-@pytest.mark.row("D6", missing="on real servers")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
+@pytest.mark.row("D6")
 async def test_modes_of_a_tree_are_set_files_first(lab: Lab) -> None:
     lab.put("source", "f", b"12")
     lab.put("source", "sub/g", b"12")
@@ -333,7 +333,7 @@ async def test_modes_of_a_tree_are_set_files_first(lab: Lab) -> None:
     assert (lab.source / "d" / "sub").stat().st_mode & 0o7777 == 0o711
 
 
-@pytest.mark.row("J1", missing="all but chmod and checksum")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 async def test_checksums_of_files_are_computed_each_for_itself(lab: Lab) -> None:
     lab.put("source", "f", b"12")
     lab.put("source", "g", b"")
@@ -346,7 +346,7 @@ async def test_checksums_of_files_are_computed_each_for_itself(lab: Lab) -> None
     assert rest.results == ()
 
 
-@pytest.mark.row("J1", missing="all but chmod and checksum")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 @pytest.mark.parametrize(("recursive", "modes"), [(False, True), (False, False), (True, False)])
 async def test_a_tree_of_one_file_or_of_one_directory(lab: Lab, *, recursive: bool, modes: bool) -> None:
     lab.put("source", "f", b"12")

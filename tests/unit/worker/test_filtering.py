@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wcmatch import glob
 from wherry_worker.filtering import EVERYTHING, Filters
 
-J10 = pytest.mark.row("J10", missing="filters on real servers")
+J10 = pytest.mark.row("J10")
 
 
 @J10

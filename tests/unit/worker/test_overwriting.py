@@ -9,7 +9,7 @@ from wherry_worker.engine.messages import Comparison, Entry, Overwrite
 from wherry_worker.engine.overwriting import Decision, after_difference, algorithm_to_compare, decide, name_beside
 from wherry_worker.engine.paths import to_bytes, to_text
 
-J8 = pytest.mark.row("J8", missing="on real servers")
+J8 = pytest.mark.row("J8")
 SOURCE = Entry("f", "file", 10, 1000)
 
 

@@ -181,7 +181,7 @@ def test_what_lies_at_the_destination_is_removed_when_the_source_is_lost(between
     assert begun <= {line.removeprefix(b"DELE ") for line in commands(destination, b"DELE")}
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 def test_two_files_on_their_way_are_never_given_one_name(between: Between) -> None:
     """The name that is free for the first, beside what is there, is the second one's own."""
 
@@ -197,7 +197,7 @@ def test_two_files_on_their_way_are_never_given_one_name(between: Between) -> No
     assert sorted(commands(destination, b"RNTO")) == [b"RNTO /a (1).txt", b"RNTO /a (2).txt"]
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 def test_of_two_files_for_one_place_the_second_finds_the_first_there(between: Between) -> None:
     """Side by side each would find nothing there, and the second be put in the place of the first."""
     there = threading.Event()
@@ -240,7 +240,7 @@ def test_where_only_checksums_are_waited_for_that_is_said(between: Between) -> N
     assert verifying.is_set()
 
 
-@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 def test_how_the_bytes_went_is_told_although_their_connections_are_gone(between: Between) -> None:
     def at_source(command: bytes, session: ScriptedSession) -> None:
         if command == b"RETR /second":
@@ -264,14 +264,14 @@ def refusing_to_protect(command: bytes, session: ScriptedSession) -> None:
         session.reply(b"500 not with this one")
 
 
-@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 def test_where_nobody_has_asked_for_protection_a_server_that_cannot_after_all_is_no_hindrance(between: Between) -> None:
     engine, _, destination = between(answer_plainly, refusing_to_protect, "Y29udGV4dA==")
     assert copied(engine, a_copy("file")) == ({"file": None}, ["clear"])
     assert commands(destination, b"DCSC") != []
 
 
-@pytest.mark.row("J1", missing="all but the protection of bytes on their way")
+@pytest.mark.row("J1", missing="list to a depth, protocol choice")
 def test_protection_that_a_site_demands_is_never_left_out(between: Between) -> None:
     engine, _, destination = between(answer_plainly, refusing_to_protect, "Y29udGV4dA==")
     with pytest.raises(TaskFailed) as failed:

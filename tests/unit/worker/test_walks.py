@@ -62,7 +62,7 @@ def decided(pair: Pair, overwrite: Overwrite = "never") -> Found:
         (Pair(FILE, Entry("name", "file", 11)), "DESTINATION_EXISTS"),
     ],
 )
-@pytest.mark.row("J6", missing="links by policy")
+@pytest.mark.row("J6")
 def test_what_cannot_be_copied_is_said_with_its_path(pair: Pair, reason: str) -> None:
     found = decided(pair)
     (failure,) = found.failures
@@ -77,7 +77,7 @@ def test_what_cannot_be_copied_is_said_with_its_path(pair: Pair, reason: str) ->
         (Pair(Entry("name", "other")), "SPECIAL_FILE_SKIPPED"),
     ],
 )
-@pytest.mark.row("J6", missing="removal of more than one level, in the end-to-end tests")
+@pytest.mark.row("J6")
 @pytest.mark.row("D9")
 def test_what_is_left_out_is_said_and_is_no_failure(pair: Pair, reason: str) -> None:
     found = decided(pair)
@@ -111,7 +111,7 @@ def test_a_file_that_may_be_the_same_or_be_replaced_is_left_to_the_copy_to_decid
     assert decided(Pair(FILE, Entry("name", "file", 11)), "always").chunks
 
 
-@pytest.mark.row("J10", missing="filters; the submission")
+@pytest.mark.row("J10")
 def test_what_the_destination_had_goes_with_the_file() -> None:
     (item,) = decided(Pair(FILE, Entry("name", "file", 10, 77))).chunks[0]
     assert item.destination == DestinationFile(10, 77)
@@ -149,7 +149,7 @@ def test_an_unfinished_file_that_is_named_itself_is_copied() -> None:
     assert [item.destination_name for item in batch.take().chunks[0]] == ["mine.dat"]
 
 
-@pytest.mark.row("J8", missing="on real servers")
+@pytest.mark.row("J8")
 def test_nothing_is_removed_behind_a_link_of_the_destination() -> None:
     """What only that has lies elsewhere, and is not what the sync is of."""
     batch = BatchBuilder("", ChunkLimits())
@@ -288,7 +288,7 @@ def copy_of(source: str, destination: str, *, root: bool = True, recursive: bool
     return WalkCopy(source, destination, root, recursive, cursor)
 
 
-@pytest.mark.row("J6", missing="links by policy; removal of more than one level, in the end-to-end tests")
+@pytest.mark.row("J6")
 async def test_a_walk_makes_the_directory_and_reports_what_is_in_it(bench: Bench) -> None:
     (bench.source / "d" / "sub").mkdir(parents=True)
     for name in ("f1", "f2", "f3"):
@@ -301,7 +301,7 @@ async def test_a_walk_makes_the_directory_and_reports_what_is_in_it(bench: Bench
     assert (found.directories, found.directories_done, found.cursor) == (("sub",), 1, "sub")
 
 
-@pytest.mark.row("J6", missing="links by policy; removal of more than one level, in the end-to-end tests")
+@pytest.mark.row("J6")
 async def test_an_empty_directory_is_made_too(bench: Bench) -> None:
     (bench.source / "empty").mkdir()
     assert (await bench.run(copy_of("/empty", "/empty"))).outcome is Outcome.COMPLETED
@@ -329,7 +329,7 @@ async def test_a_file_as_the_root_is_one_chunk_with_directories_of_its_own(bench
     assert (bench.destination / "far" / "away").is_dir()
 
 
-@pytest.mark.row("J10", missing="filters; the submission")
+@pytest.mark.row("J10")
 async def test_a_walk_lists_the_destination_beside_the_source_where_it_was_there_before(bench: Bench) -> None:
     (bench.source / "d").mkdir()
     (bench.source / "d" / "is-a-directory-there").touch()
@@ -438,7 +438,7 @@ async def test_a_removals_walk_reports_files_directories_and_itself(bench: Bench
     assert (found.directories, found.remove_directory) == (("sub",), True)
 
 
-@pytest.mark.row("J6", missing="links by policy; removal of more than one level, in the end-to-end tests")
+@pytest.mark.row("J6")
 async def test_a_removal_never_walks_into_what_a_link_leads_to(bench: Bench) -> None:
     (bench.source / "precious").mkdir()
     (bench.source / "precious" / "file").touch()
