@@ -36,6 +36,8 @@ _OUTPUT_LINES = 40
 _OUTPUT_LINE_CHARS = 500
 _START_TIMEOUT_S = 30
 _CLOSE_TIMEOUT_S = 2
+SLOWEST_SUM_BYTES_PER_S = 20e6
+"""No slower a site is expected to read a file for its checksum."""
 
 
 class EngineDied(Exception):
@@ -56,13 +58,26 @@ class EngineTaskFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """What the parent allows an engine: seconds without progress, by what it is doing, and resident memory."""
+    """What the parent allows an engine: seconds without progress, by what it is doing, and resident memory.
+
+    Of a checksum nothing is heard until it is there: beside `verify_stall_s` it has the time that reading the file takes.
+    """
 
     stall_s: float = 120
     verify_stall_s: float = 1800
     other_stall_s: float = 900
     memory_bytes: int = 2 << 30
     watch_interval_s: float = 0.5
+
+    def patience_s(self, last: Progress | None) -> float:
+        """Returns for how long nothing need be heard after that."""
+        match last:
+            case Progress(phase="copying"):
+                return self.stall_s
+            case Progress(phase="verifying", transferred_bytes=size_bytes):
+                return self.verify_stall_s + size_bytes / SLOWEST_SUM_BYTES_PER_S
+            case _:
+                return self.other_stall_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,14 +273,9 @@ class EngineProcess:
     async def _watch(self) -> None:
         while True:
             now = time.monotonic()
-            phase = self._last.phase if self._last is not None else None
-            patience = {
-                "copying": self._limits.stall_s,
-                "verifying": self._limits.verify_stall_s,
-            }.get(phase or "", self._limits.other_stall_s)
             if now >= self._deadline:
                 await self.kill("deadline")
-            elif now - self._active_at > patience:
+            elif now - self._active_at > self._limits.patience_s(self._last):
                 await self.kill("stalled")
             elif resident_bytes(self.pid) > self._limits.memory_bytes:
                 await self.kill("memory")

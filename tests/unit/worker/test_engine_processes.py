@@ -157,6 +157,15 @@ async def test_a_deadline_can_be_moved_while_a_task_runs(tmp_path: Path, plan: P
     await pool.close()
 
 
+@pytest.mark.row("J9")
+def test_the_checksum_of_a_large_file_has_the_time_that_reading_it_takes() -> None:
+    limits = EngineLimits(stall_s=1, verify_stall_s=2, other_stall_s=3)
+    assert limits.patience_s(None) == limits.patience_s(Progress(0, "namespace", 5 << 40)) == 3
+    assert limits.patience_s(Progress(0, "copying", 5 << 40)) == 1
+    assert limits.patience_s(Progress(0, "verifying", 0)) == 2
+    assert limits.patience_s(Progress(0, "verifying", 5 << 40)) > 2 + (5 << 40) / 100e6
+
+
 @pytest.mark.row("J7")
 async def test_a_kill_ends_a_running_copy_at_once_and_another_engine_cleans_up(tmp_path: Path, plan: Plan) -> None:
     pool = folder_pool(tmp_path)
