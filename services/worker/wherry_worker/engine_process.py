@@ -60,7 +60,7 @@ class EngineTaskFailed(Exception):
 class EngineLimits:
     """What the parent allows an engine: seconds without progress, by what it is doing, and resident memory.
 
-    Of a checksum nothing is heard until it is there: beside `verify_stall_s` it has the time that reading the file takes.
+    Of a checksum nothing is heard until it is there: it has, besides, the time that reading the file takes.
     """
 
     stall_s: float = 120
