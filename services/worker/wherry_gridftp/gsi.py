@@ -5,7 +5,7 @@ Nothing here reads or writes a socket. No credential is delegated: the server ne
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import errno
 import ssl
@@ -114,13 +114,15 @@ class Gsi:
             with contextlib.suppress(ssl.SSLWantReadError):
                 while part := self._tls.read(_READ_BYTES):
                     parts.append(part)
+                    if not self._incoming.pending and not self._tls.pending():
+                        break  # nearly always after the first: to be told so by an exception takes longer
         except ssl.SSLError as error:
             raise _failed(error, "a line could not be opened") from error
         return b"".join(parts)
 
     def command_line(self, command: bytes) -> bytes:
         """Returns a command as the line that carries it; raises SecurityFailed."""
-        return b"ENC " + base64.b64encode(self.wrap(command + b"\r\n")) + b"\r\n"
+        return b"ENC " + binascii.b2a_base64(self.wrap(command + b"\r\n"), newline=False) + b"\r\n"
 
 
 def refused_by_server(text: str) -> CredentialRefused:

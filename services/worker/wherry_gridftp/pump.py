@@ -12,6 +12,10 @@ from wherry_gridftp.replies import Reply
 
 _TICK_S = 0.2
 """How often silence is looked for, and whether it is so by other means."""
+_MANY = 32
+_HANDFUL_S = 0.002
+"""With so many commands under way answers are taken by the handful: to wake up for each costs both sides more than the
+work itself, and nobody waits for a single one of them."""
 
 
 class Broken(Exception):
@@ -51,6 +55,8 @@ def pump(connections: Iterable[Connection], until: Callable[[], bool], *, within
         now_s = time.monotonic()
         if now_s >= ends_s:
             return False
+        if any(connection.load >= _MANY for connection in every):
+            time.sleep(_HANDFUL_S)
         ready = poll.poll(min(_TICK_S, ends_s - now_s) * 1000)
         for number, events in ready:
             if events & ~select.POLLOUT:

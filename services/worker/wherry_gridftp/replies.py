@@ -9,7 +9,6 @@ A server may be hostile: lines, and replies as a whole, are kept up to a size on
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Callable
@@ -152,7 +151,7 @@ class ReplyReader:
         if self._unwrap is None:
             return []
         try:
-            text = self._unwrap(base64.b64decode(token, validate=True))
+            text = self._unwrap(binascii.a2b_base64(token, strict_mode=True))
         except binascii.Error as error:
             raise Garbled("a protected line is not base64") from error
         text = text.removesuffix(b"\0").removesuffix(b"\r\n")
