@@ -20,6 +20,7 @@ Then = Callable[[T | Refused], None]
 """Gets what came of an operation."""
 _NOT_FOUND = 2
 _CHECKSUM = re.compile(rb"213[ -] *([0-9A-Fa-f]+) *")
+_SIZE = re.compile(rb"213 (\d{1,19})")
 _ADLER32_DIGITS = 8
 
 
@@ -39,6 +40,24 @@ def stat(connection: Connection, path: bytes, then: Then[Entry | None]) -> None:
             then(found)
 
     connection.submit(b"MLST " + path, take)
+
+
+def size(connection: Connection, path: bytes, then: Then[int | None]) -> None:
+    """Asks for a file's size in bytes (RFC 3659, 4), cheaper for both sides than `stat`; None: nothing is there."""
+
+    def take_entry(answer: Entry | Refused | None) -> None:
+        then(answer.size_bytes if isinstance(answer, Entry) else answer)
+
+    def take(reply: Reply) -> None:
+        match = _SIZE.fullmatch(reply.lines[-1])
+        if match is not None:
+            then(int(match[1]))
+        elif reply.not_understood:
+            stat(connection, path, take_entry)
+        else:
+            then(None if reply.errno == _NOT_FOUND else Refused(reply))
+
+    connection.submit(b"SIZE " + path, take)
 
 
 def checksum(

@@ -168,6 +168,8 @@ async def copy_chunk(
     tally = Tally(attempt, chunk.items, chunk.done, chunk.source_directory, chunk.rules.algorithm)
     _refuse_unfit(tally, chunk.items, chunk.make_parents)
     tally.left_behind = fence > 1  # nobody has looked what earlier attempts have left
+    # A chunk of a walk, and nobody has begun it: what the walk saw at both ends is believed.
+    is_listed = fence == 1 and not chunk.make_parents
     deaths = 0
     later: list[int] = []
     while (indexes := tally.open_items()) and not attempt.pausing:
@@ -176,7 +178,7 @@ async def copy_chunk(
             fence,
             chunk.source_directory,
             chunk.destination_directory,
-            tuple(_copy_item(index, chunk.items[index]) for index in indexes),
+            tuple(_copy_item(index, chunk.items[index], fresh=is_listed and deaths == 0) for index in indexes),
             chunk.rules.overwrite,
             chunk.rules.algorithm,
             remove_stale=fence > 1 or deaths > 0,
@@ -334,5 +336,6 @@ _NOTHING_TOLD = Problem(
 _UNFIT = Problem("PATH_INVALID", "This is no path below the directory that it is given for.", "user")
 
 
-def _copy_item(index: int, item: ChunkItem) -> CopyItem:
-    return CopyItem(index, item.name, item.destination_name or item.name, item.size_bytes)
+def _copy_item(index: int, item: ChunkItem, *, fresh: bool) -> CopyItem:
+    listed_s = item.modify_time_s if fresh and item.destination is None else None
+    return CopyItem(index, item.name, item.destination_name or item.name, item.size_bytes, listed_s or None)

@@ -151,6 +151,8 @@ def answer_plainly(command: bytes, session: ScriptedSession) -> None:
             session.reply(b"229 Entering Extended Passive Mode (|||51201|)")
         case b"MLST":
             session.reply(b"250-status", b" Type=file;Size=3;Modify=20260102030405;UNIX.mode=0644; /it", b"250 End.")
+        case b"SIZE":
+            session.reply(b"213 3")
         case b"CKSM":
             session.reply(b"213 024d0127")
         case b"RNFR":

@@ -136,8 +136,8 @@ def test_a_copy_of_another_size_is_not_put_in_place_even_if_its_checksum_is_the_
 
     def at_destination(command: bytes, session: ScriptedSession) -> None:
         plainly(command, session)
-        if command.startswith(b"MLST ") and b"/.wherry-" in command:
-            session.reply(b"250-status", b" Type=file;Size=4;Modify=20260102030405; /it", b"250 End.")
+        if command.startswith(b"SIZE "):
+            session.reply(b"213 4")
 
     looks: list[bytes] = []
 

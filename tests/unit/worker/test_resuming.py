@@ -24,6 +24,8 @@ def sized(command: bytes, session: ScriptedSession) -> None:
     """As a source whose file has nine bytes."""
     if command.startswith(b"MLST "):
         session.reply(b"250-status", b" Type=file;Size=%d;Modify=20260102030405; /it" % SIZE, b"250 End.")
+    elif command.startswith(b"SIZE "):
+        session.reply(b"213 %d" % SIZE)
 
 
 class Losing:
@@ -34,7 +36,7 @@ class Losing:
 
     def __call__(self, command: bytes, session: ScriptedSession) -> None:
         plainly(command, session)
-        if command.startswith(b"MLST ") and b"/.wherry-" in command:
+        if command.startswith((b"MLST ", b"SIZE ")) and b"/.wherry-" in command:
             sized(command, session)
         elif command.startswith(b"STOR ") and self.told:
             session.reply(b"150 opening")

@@ -428,7 +428,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         "checksum unknown",
-        "gsiftp",
+        ANY,
         frozenset({"checksum"}),
         None,
         r"Unknown checksum algorithm|not (supported|implemented)|50[0-4] .*CKSM",

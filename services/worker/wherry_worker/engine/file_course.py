@@ -40,6 +40,9 @@ from wherry_worker.engine.verification import checksum_differs, size_differs, so
 T = TypeVar("T")
 _SUM_FIRST_BYTES = 64 << 20
 """Larger files are not read twice one after the other: their checksum is computed while they are sent."""
+_BELIEVED_BYTES = 1 << 20
+"""Of files up to this size a listing is believed: to look again costs as much as to send them, and where it was wrong
+they are sent once more."""
 
 
 class Course:
@@ -74,6 +77,7 @@ class Course:
         self._sums: dict[Side, str] = {}
         self._is_sent = self._is_verified = self._is_resumed = False
         self._destination_is_known = False
+        self._has_looked = False
         self._beside_tried = 0
         self._beside_name = ""
 
@@ -107,6 +111,11 @@ class Course:
         if self._beside_tried:
             self._beside_tried, self._beside_name = 0, ""
             self.final = self._crew.beside(self, self.item.destination_name.rsplit("/", 1)[-1])
+        if not self._has_looked and (listed := self._listed()) is not None:
+            self._found, self._destination_is_known = listed, True
+            self._try("source", self._decide)
+            return
+        self._has_looked = True
         self._try("source", lambda: operations.stat(self._crew.names("source"), self.source, self.heard(self._seen)))
         if self.over:
             return
@@ -163,7 +172,7 @@ class Course:
         self.has_arrived(whole_but_the_end(self.size_bytes))
         self._crew.tell(self, "verifying", self.size_bytes)
         names = self._crew.names("destination")
-        operations.stat(names, self.temporary, self.heard(self._arrived))
+        operations.size(names, self.temporary, self.heard(self._arrived))
         if self._crew.task.verification == "checksum":
             self._sum("destination", self.temporary, self._verify)
 
@@ -176,6 +185,14 @@ class Course:
         self._end(ItemDone(self.item.index, problem=problem))
 
     # --- looking ---
+
+    def _listed(self) -> Entry | None:
+        """Returns the file as a listing had it, where that is enough to begin with."""
+        item, crew = self.item, self._crew
+        looked_at_again = crew.task.overwrite != "always" or crew.rename_replaces
+        if item.listed_time_s is None or item.size_bytes > _BELIEVED_BYTES or self.generation or not looked_at_again:
+            return None
+        return Entry(self.source, "file", item.size_bytes, item.listed_time_s)
 
     def _seen(self, answer: Entry | Refused | None) -> None:
         if isinstance(answer, Refused):
@@ -322,11 +339,11 @@ class Course:
 
     # --- verifying ---
 
-    def _arrived(self, answer: Entry | Refused | None) -> None:
+    def _arrived(self, answer: int | Refused | None) -> None:
         if isinstance(answer, Refused):
             self.fail(door_error("stat", answer), "destination")
-        elif answer is None or answer.size_bytes != self.size_bytes:
-            self._differs(size_differs(self.size_bytes, -1 if answer is None else answer.size_bytes))
+        elif answer != self.size_bytes:
+            self._differs(size_differs(self.size_bytes, -1 if answer is None else answer))
         elif self._crew.task.verification == "size":
             self._verified()
 
@@ -353,6 +370,10 @@ class Course:
     def _differs(self, problem: Problem) -> None:
         """Finds out whether that is because the source was written to."""
         self.generation += 1  # whatever else was asked, the copy is none
+        if not self._has_looked:
+            self._crew.remove(self.left)
+            self.begin()
+            return
         before = self._found
 
         def look(answer: Entry | Refused | None) -> None:

@@ -184,13 +184,15 @@ class SetModes:
 class CopyItem:
     """One file of a chunk. `index` is its place in the chunk; `size_bytes` what the listing said.
 
-    The names may be paths below the chunk's directories where CopyFiles says `make_parents`.
+    The names may be paths below the chunk's directories where CopyFiles says `make_parents`. `listed_time_s` is the
+    time of its change, where it was just listed, and nothing then had its place; None: who copies it looks.
     """
 
     index: int
     source_name: str
     destination_name: str
     size_bytes: int = 0
+    listed_time_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

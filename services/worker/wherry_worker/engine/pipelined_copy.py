@@ -104,7 +104,9 @@ class PipelinedCopy:
         self._leftovers = Leftovers()
         self._astray: list[Course] = []
         """Those that have come to their end while their bytes were still on their way."""
-        self._losses = 0
+        self._losses = self._charged = 0
+        self._lost_at: int | None = None
+        """Over which file the last pair was lost."""
         self._news_s = 0.0
         self._told_s = float("-inf")
         self._lived_s = time.monotonic()
@@ -138,8 +140,11 @@ class PipelinedCopy:
                     self._told_protection = True
                     yield ChannelUsed(self._doors.protection)
                 while self._ended:
+                    done = self._ended.popleft()
                     self._losses = 0
-                    yield self._ended.popleft()
+                    if done.problem is None:
+                        self._charged = 0
+                    yield done
                 self._tell_of_waiting()
             self._clean_up()
             if self._is_left_behind or self._leftovers.remain:
@@ -367,10 +372,29 @@ class PipelinedCopy:
             refused.fail(door_error("copy", Refused(failure.reply)), failure.side)
 
     def _pair_lost(self, pair: ThirdParty[int], cause: ConnectionLost) -> None:
-        """A lost connection is charged to no file."""
+        """A lost connection is charged to no file, unless several were lost over the same one among others.
+
+        Something in that file may be what ends the server, and the others shall not suffer for it. Large ones go on
+        from where they were instead.
+        """
         self._note_arrived(pair)
-        self._give_up_pair(pair)
-        self._count_loss(door_error("copy", cause), "transfer")
+        error, head = door_error("copy", cause), pair.moving
+        culprit = self._culprit(head)
+        self._lost_at = head
+        self._give_up_pair(pair, but=culprit)
+        if culprit is None:
+            self._count_loss(error, "transfer")
+            return
+        self._charged += 1
+        self._leftovers.suspect(culprit.left)
+        culprit.fail(error, "transfer")
+
+    def _culprit(self, head: int | None) -> Course | None:
+        """Returns the file over which so many connections have been lost as are borne; None: it may be anything."""
+        course = None if head is None or head != self._lost_at else self._files.under_way.get(head)
+        if course is None or course.is_resumable or len(self._files.under_way) < 2:
+            return None
+        return course if self._losses + 1 >= _MOST_LOSSES and self._charged < _MOST_LOSSES else None
 
     def _note_arrived(self, pair: ThirdParty[int]) -> None:
         """Notes what is there of the file that moved; who has come on has lost nothing.
@@ -385,7 +409,7 @@ class PipelinedCopy:
                 before_bytes = 0 if course.part is None else course.part.size_bytes
                 course.has_arrived(pair.arrived())
                 if course.part is not None and course.part.size_bytes >= before_bytes + self.resume_bytes:
-                    self._losses = 0
+                    self._losses, self._lost_at = 0, None
             elif course is not None and pair.failed:
                 course.part = None
 
