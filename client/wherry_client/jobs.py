@@ -31,7 +31,10 @@ ENDED = frozenset(
 
 
 class Jobs:
-    """One's own jobs, named `jobs/{job}`. Every method raises WherryError."""
+    """One's own jobs, named `jobs/{job}`. Every method raises WherryError.
+
+    Where a job takes `attempts`, each of its tasks is tried so often (1 to 20); None leaves it to the deployment.
+    """
 
     def __init__(self, connection: Connection, caller: Caller) -> None:
         self._jobs = connection.jobs
@@ -45,6 +48,7 @@ class Jobs:
         overwrite: messages.OverwritePolicy.ValueType = messages.OVERWRITE_POLICY_NEVER,
         options: messages.CopyOptions | None = None,
         priority: int | None = None,
+        attempts: int | None = None,
     ) -> messages.Job:
         """Asks for a copy; `items` are sources with the exact paths that they shall have."""
         pairs = [
@@ -52,15 +56,20 @@ class Jobs:
             for source, destination in items
         ]
         operation = messages.CopyOperation(items=pairs, recursive=recursive, overwrite=overwrite, options=options)
-        return self.create(messages.Job(copy=operation, priority=priority))
+        return self.create(messages.Job(copy=operation, priority=priority, attempts=attempts))
 
     def remove(
-        self, targets: Iterable[RemotePath], *, recursive: bool = False, priority: int | None = None
+        self,
+        targets: Iterable[RemotePath],
+        *,
+        recursive: bool = False,
+        priority: int | None = None,
+        attempts: int | None = None,
     ) -> messages.Job:
         """Asks for a removal."""
         locations = [target.location() for target in targets]
         operation = messages.RemoveOperation(targets=locations, recursive=recursive)
-        return self.create(messages.Job(remove=operation, priority=priority))
+        return self.create(messages.Job(remove=operation, priority=priority, attempts=attempts))
 
     def make_directory(self, target: RemotePath, *, parents: bool = False) -> messages.Job:
         """Asks for a directory."""
@@ -80,6 +89,7 @@ class Jobs:
         *,
         recursive: bool = False,
         priority: int | None = None,
+        attempts: int | None = None,
     ) -> messages.Job:
         """Asks for other permission bits, of files and of directories; None for the latter means the same."""
         operation = messages.ChangeModeOperation(
@@ -88,7 +98,7 @@ class Jobs:
             directory_mode=directory_mode,
             recursive=recursive,
         )
-        return self.create(messages.Job(change_mode=operation, priority=priority))
+        return self.create(messages.Job(change_mode=operation, priority=priority, attempts=attempts))
 
     def checksum(
         self,
@@ -97,11 +107,12 @@ class Jobs:
         *,
         recursive: bool = False,
         priority: int | None = None,
+        attempts: int | None = None,
     ) -> messages.Job:
         """Asks for checksums, which `files` then gives."""
         locations = [target.location() for target in targets]
         operation = messages.ChecksumOperation(targets=locations, algorithm=algorithm, recursive=recursive)
-        return self.create(messages.Job(checksum=operation, priority=priority))
+        return self.create(messages.Job(checksum=operation, priority=priority, attempts=attempts))
 
     def create(self, job: messages.Job, request_id: str = "") -> messages.Job:
         """Asks for a job. The request is repeated under one id where its answer is lost, and so makes one job."""

@@ -91,6 +91,18 @@ def test_a_listing_is_lines_of_json_and_says_that_it_is_whole(curl: Curl, folder
     assert "error" not in lines[-1]
 
 
+@pytest.mark.row("J1", missing="protocol choice")
+def test_a_listing_to_a_depth_tells_paths_below_the_directory(curl: Curl, folders: Folders) -> None:
+    (folders.source / "deep" / "deeper" / "deepest").mkdir(parents=True)
+    folders.source_site.own("alice")
+    status, body = curl(f"/v1/sites/site-a:listDirectory?location.path={folders.source.name}&depth=2")
+    lines = [json.loads(line) for line in body.splitlines()]
+    names = [entry["name"] for line in lines for entry in line["entries"]]
+    assert (status, lines[-1]["last"], lines[-1]["depth"]) == (200, True, 2)
+    assert names[-2:] == ["file 004.dat", "deep/deeper"]
+    assert curl("/v1/sites/site-a:listDirectory?location.path=x&depth=33")[0] == 400
+
+
 def test_a_listing_that_fails_says_so_in_its_last_line(curl: Curl) -> None:
     status, body = curl("/v1/sites/site-a:listDirectory?location.path=nowhere")
     last = json.loads(body.splitlines()[-1])

@@ -30,7 +30,7 @@ from wherry_client.command.copy_options import (
     OverwriteOption,
     Wishes,
 )
-from wherry_client.command.options import Json, NoWait, Priority, Timeout
+from wherry_client.command.options import Attempts, Json, NoWait, Priority, Timeout
 from wherry_client.command.progress import reporter_for
 from wherry_client.command.seeing_through import see_through, timeout_of
 from wherry_client.command.settings import client_of
@@ -60,6 +60,7 @@ def cp(
     data_channel: ChannelOption = None,
     dry_run: DryRun = False,
     priority: Priority = None,
+    attempts: Attempts = None,
     no_wait: NoWait = False,
     timeout: Timeout = None,
     as_json: Json = False,
@@ -87,7 +88,9 @@ def cp(
     *sources, destination = [paths.parse(place) for place in places]
     with client_of(context) as client:
         items = copying.plan_copy(sources, destination, client.files.kind_of, recursive=recursive)
-        job = client.jobs.copy(items, recursive=recursive, overwrite=policy, options=options, priority=priority)
+        job = client.jobs.copy(
+            items, recursive=recursive, overwrite=policy, options=options, priority=priority, attempts=attempts
+        )
         _see_copy_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
 
 
@@ -110,6 +113,7 @@ def sync(
     data_channel: ChannelOption = None,
     dry_run: DryRun = False,
     priority: Priority = None,
+    attempts: Attempts = None,
     no_wait: NoWait = False,
     timeout: Timeout = None,
     as_json: Json = False,
@@ -127,7 +131,9 @@ def sync(
     policy, options = wishes.policy(), wishes.options()
     items = copying.plan_sync(paths.parse(source), paths.parse(destination), deletes=delete)
     with client_of(context) as client:
-        job = client.jobs.copy(items, recursive=True, overwrite=policy, options=options, priority=priority)
+        job = client.jobs.copy(
+            items, recursive=True, overwrite=policy, options=options, priority=priority, attempts=attempts
+        )
         _see_copy_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
 
 

@@ -128,6 +128,7 @@ def show(
                 ("extraneous", _extraneous(found)),
                 ("data channel", wording.data_channels(found)),
                 ("priority", str(found.priority) if found.HasField("priority") else ""),
+                ("attempts", str(found.attempts) if found.HasField("attempts") else ""),
                 ("asked for", wording.moment(found.create_time)),
                 ("started", wording.moment(found.start_time)),
                 ("ended", wording.moment(found.end_time)),

@@ -12,7 +12,7 @@ from wherry.queue.v1 import job_service_pb2 as messages
 from wherry_client import copying, paths
 from wherry_client.command import console, waiting
 from wherry_client.command.copy_options import Algorithm
-from wherry_client.command.options import Json, NoWait, Priority, Timeout
+from wherry_client.command.options import Attempts, Json, NoWait, Priority, Timeout
 from wherry_client.command.progress import BarReporter, Reporter, SilentReporter
 from wherry_client.command.seeing_through import see_through, show_accepted, timeout_of
 from wherry_client.command.settings import client_of
@@ -34,6 +34,7 @@ def chmod(
         typer.Option("--directories", metavar="MODE", help="Those of directories, as 750; else the same."),
     ] = None,
     priority: Priority = None,
+    attempts: Attempts = None,
     no_wait: NoWait = False,
     timeout: Timeout = None,
     as_json: Json = False,
@@ -43,7 +44,9 @@ def chmod(
     bits, of_directories = _bits(mode), None if directories is None else _bits(directories)
     targets = _targets("chmod", places)
     with client_of(context) as client:
-        job = client.jobs.change_mode(targets, bits, of_directories, recursive=recursive, priority=priority)
+        job = client.jobs.change_mode(
+            targets, bits, of_directories, recursive=recursive, priority=priority, attempts=attempts
+        )
         see_through(client, job, no_wait=no_wait, as_json=as_json, timeout_s=timeout_s)
 
 
@@ -53,6 +56,7 @@ def sum_(
     recursive: Recursive = False,
     algorithm: Annotated[Algorithm, typer.Option("--algorithm", help="Which checksum.")] = Algorithm.ADLER32,
     priority: Priority = None,
+    attempts: Attempts = None,
     no_wait: NoWait = False,
     timeout: Timeout = None,
     as_json: Json = False,
@@ -61,7 +65,7 @@ def sum_(
     timeout_s = timeout_of(timeout)
     targets = _targets("sum", places)
     with client_of(context) as client:
-        job = client.jobs.checksum(targets, algorithm.value, recursive=recursive, priority=priority)
+        job = client.jobs.checksum(targets, algorithm.value, recursive=recursive, priority=priority, attempts=attempts)
         if no_wait:
             show_accepted(job, as_json=as_json)
             return

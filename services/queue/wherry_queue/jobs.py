@@ -130,6 +130,7 @@ class NewJob:
         request_id: makes the creation idempotent; None: no protection.
         specification: the contract's message, serialized.
         summary: the same with the first few of its items, where it has more; None: it has not.
+        attempts: how often each of its tasks is tried; None: as often as the deployment has it.
         recursive: for MAKE_DIRECTORY: with parents.
         options: how its tasks are done, serialized for their workers.
         dry_run: whether nothing of it but its walks shall ever run.
@@ -152,6 +153,7 @@ class NewJob:
     request_id: str | None = None
     work_class: WorkClass = WorkClass.BULK
     priority: int = 5
+    attempts: int | None = None
     recursive: bool = False
     overwrite: int = 1
     options: bytes = b""

@@ -134,6 +134,8 @@ class Job(Base):
     work_class: Mapped[int] = mapped_column(sa.SmallInteger)
     """As `states.WorkClass`, or `states.CLEAN_UP`."""
     priority: Mapped[int] = mapped_column(sa.SmallInteger)
+    attempts: Mapped[int | None] = mapped_column(sa.SmallInteger)
+    """How often each of its tasks is tried; null: as often as the deployment has it."""
     recursive: Mapped[bool]
     overwrite: Mapped[int] = mapped_column(sa.SmallInteger, default=1)
     options: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")

@@ -135,6 +135,10 @@ class RetryPolicy:
     attempts: int
     back_off_s: float
 
+    def of_job(self, attempts: int | None) -> RetryPolicy:
+        """Returns the policy for a job that asks for so many attempts; None: it does not ask."""
+        return self if attempts is None else replace(self, attempts=attempts)
+
     def delay_s(self, tries: int) -> float:
         """Returns the wait before the next attempt: doubling, at most 15 minutes, with jitter of a quarter."""
         base: float = min(self.back_off_s * 2 ** min(tries - 1, 30), 900.0)

@@ -29,6 +29,7 @@ from wherry_worker.copying import (
 from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirectory, Rename, SetMode
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineKey, Engines, EngineUnavailable, Plan
+from wherry_worker.listing import list_for_caller
 from wherry_worker.planner import NoCommonProtocol, plan
 from wherry_worker.ports import (
     CredentialRefused,
@@ -40,7 +41,7 @@ from wherry_worker.ports import (
     SiteUnavailable,
 )
 from wherry_worker.stopping import SESSION_ENDS, as_stopped
-from wherry_worker.walking import WalkFailed, list_for_caller, walk_copy, walk_remove, walk_tree
+from wherry_worker.walking import WalkFailed, walk_copy, walk_remove, walk_tree
 from wherry_worker.work import (
     ChangeModeOfDirectory,
     ChangeModes,
@@ -212,7 +213,7 @@ class TaskRunner:
                 case CleanUp():
                     await clean_up(attempt, engine, lease.work)
                 case ListOne():
-                    await list_for_caller(attempt, engine, lease.work.path, self._reports)
+                    await list_for_caller(attempt, engine, lease.work, self._reports)
                 case MakeOneDirectory():
                     task = MakeDirectory(
                         "source", lease.work.path, parents=lease.work.parents, exist_ok=lease.work.parents

@@ -208,7 +208,7 @@ def _work(message: lease.Lease) -> Work:
             items = unpack_chunk(left.chunk) if left.HasField("chunk") else ()
             return CleanUp(left.task, left.fence, to_text(left.destination_directory), items)
         case "list":
-            return ListOne(to_text(message.list.path))
+            return ListOne(to_text(message.list.path), max(message.list.depth, 1))
         case None:
             raise UnknownWork
         case never:
@@ -338,6 +338,7 @@ def found_message(ref: LeaseRef, found: Found) -> lease.ReportEntriesRequest:
         chunk_source_directory=to_bytes(found.chunk_source_directory),
         chunk_destination_directory=to_bytes(found.chunk_destination_directory),
         listed_kind=_KINDS[found.listed_kind] if found.entries else entry.ENTRY_KIND_UNSPECIFIED,
+        listed_depth=found.listed_depth,
         skipped=[_failure_message(failure) for failure in found.skipped],
         files_unchanged=found.files_unchanged,
         bytes_unchanged=found.bytes_unchanged,

@@ -6,7 +6,7 @@ sends the batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from heapq import merge
@@ -29,14 +29,11 @@ from wherry_worker.engine.messages import (
 from wherry_worker.engine.overwriting import decide
 from wherry_worker.engine.paths import byte_order, join, parent
 from wherry_worker.engine.temporary import is_temporary
-from wherry_worker.engine_process import EngineTaskFailed
 from wherry_worker.engines import EngineHandle
 from wherry_worker.filtering import EVERYTHING
 from wherry_worker.ports import Reports
-from wherry_worker.work import ChunkItem, DestinationFile, Found, ItemFailure, LeaseRef, WalkCopy, WalkRemove, WalkTree
-
-#: Batches sent in one go before the queue's word is waited for; so many are kept for sending again.
-_BATCHES_IN_FLIGHT = 4
+from wherry_worker.sending import BatchSender
+from wherry_worker.work import ChunkItem, DestinationFile, Found, ItemFailure, WalkCopy, WalkRemove, WalkTree
 
 
 class WalkFailed(Exception):
@@ -171,7 +168,7 @@ async def walk_copy(
         extraneous=walk.rules.delete_extraneous,
         follow_links=walk.rules.follow_links,
     )
-    sender = _Sender(reports, lease.ref)
+    sender = BatchSender(reports, lease.ref)
     async with aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
             for one in _in_order(message) if isinstance(message, EntryBatch) else ():
@@ -242,7 +239,7 @@ async def walk_remove(
         if walk.root and not walk.recursive:
             raise WalkFailed(_NOT_RECURSIVE_REMOVAL)
     batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
-    sender = _Sender(reports, attempt.lease.ref)
+    sender = BatchSender(reports, attempt.lease.ref)
     listing = ListDirectory(walk.path, after=walk.cursor or None)
     async with aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
@@ -274,7 +271,7 @@ async def walk_tree(
             await reports.report(attempt.lease.ref, [Found("", "", remove_directory=True, directories_done=1)])
             return
     batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
-    sender = _Sender(reports, attempt.lease.ref)
+    sender = BatchSender(reports, attempt.lease.ref)
     async with aclosing(attempt.run(engine, ListDirectory(walk.path, after=walk.cursor or None))) as messages:
         async for message in messages:
             for pair in message.pairs if isinstance(message, EntryBatch) else ():
@@ -284,28 +281,6 @@ async def walk_tree(
             if isinstance(message, EntryBatch) and message.unlisted is not None:
                 batch.add_unlisted(ItemFailure(0, walk.path, message.unlisted, 0))
     await sender.add(batch.take(remove_directory=walk.directories_too))
-    await sender.flush()
-
-
-async def list_for_caller(attempt: Attempt, engine: EngineHandle, path: str, reports: Reports) -> None:
-    """Lists a directory for somebody who waits; a file gives itself."""
-    sender = _Sender(reports, attempt.lease.ref)
-    after = ""
-    try:
-        async with aclosing(attempt.run(engine, ListDirectory(path))) as messages:
-            async for message in messages:
-                entries = [pair.source for pair in message.pairs] if isinstance(message, EntryBatch) else []
-                if entries:
-                    cursor = entries[-1].name
-                    await sender.add(Found(after, cursor, entries=tuple(entries)))
-                    after = cursor
-    except EngineTaskFailed as failed:
-        if not failed.problem.reason.endswith("NOT_A_DIRECTORY"):
-            raise
-        found = await attempt.first(engine, Stat("source", path))
-        if not isinstance(found, StatResult) or found.entry is None:
-            raise
-        await sender.add(Found("", found.entry.name, entries=(found.entry,), listed_kind=found.entry.kind))
     await sender.flush()
 
 
@@ -336,26 +311,6 @@ def _item(entry: Entry, there: Entry | None, destination_name: str = "") -> Chun
     )
     renamed = destination_name if destination_name != entry.name else ""
     return ChunkItem(entry.name, renamed, entry.size_bytes, entry.modify_time_s, entry.mode, found)
-
-
-class _Sender:
-    """Sends batches a few at a time."""
-
-    def __init__(self, reports: Reports, ref: LeaseRef) -> None:
-        self._reports = reports
-        self._ref = ref
-        self._waiting: list[Found] = []
-
-    async def add(self, batch: Found) -> None:
-        self._waiting.append(batch)
-        if len(self._waiting) >= _BATCHES_IN_FLIGHT:
-            await self.flush()
-
-    async def flush(self) -> None:
-        waiting: Sequence[Found] = self._waiting
-        self._waiting = []
-        if waiting:
-            await self._reports.report(self._ref, waiting)
 
 
 def leads_upwards(directory: str, target: str) -> bool:

@@ -205,9 +205,10 @@ class RenameOne:
 
 @dataclass(frozen=True, slots=True)
 class ListOne:
-    """List a directory for somebody who waits."""
+    """List a directory for somebody who waits, to so many levels."""
 
     path: str
+    depth: int = 1
 
 
 Work = (
@@ -341,6 +342,7 @@ class Found:
     chunk_source_directory: str = ""
     chunk_destination_directory: str = ""
     listed_kind: EntryKind = "directory"
+    listed_depth: int = 0
     skipped: tuple[ItemFailure, ...] = ()
     files_unchanged: int = 0
     bytes_unchanged: int = 0

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from wherry_chassis.errors import DomainError
 from wherry_queue.jobs import AttemptNotFound, JobNotFound, ListingGone, NewTask
-from wherry_queue.models import Job
+from wherry_queue.models import Job, ListingChunk
 from wherry_queue.states import TaskKind, WorkClass
 from wherry_queue.store import job_tasks, reading, retention
 from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
@@ -68,6 +68,30 @@ async def test_a_listing_that_is_swept_between_two_readings_is_not_found_and_not
             await read_while(*read)
     with pytest.raises(ListingGone):
         await queue.database.read(reading.listing_after, job_id, 0)
+
+
+@pytest.mark.row("O4", missing="backup and restore")
+async def test_a_long_listing_is_swept_in_parts_and_at_no_time_looks_like_a_shorter_one(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(
+        copy_job(operation="list", tasks=[NewTask(TaskKind.LIST, b"/from")], work_class=WorkClass.INTERACTIVE)
+    )
+    (task,) = await queue.lease(1, WorkClass.INTERACTIVE)
+    cursor = b""
+    for number in range(450):
+        after, cursor = cursor, b"%04d" % number
+        await queue.report(task, cursor, after, entries=b"some")
+    await queue.settle(task)
+
+    def kept(connection: Connection) -> int:
+        return connection.execute(sa.select(sa.func.count()).select_from(ListingChunk)).scalar_one()
+
+    left = []
+    while await queue.database.write(retention.sweep_listings, _AT_ONCE):
+        left.append(await queue.database.read(kept))
+        with pytest.raises(ListingGone):
+            await queue.database.read(reading.listing_after, job_id, 0)
+    assert left == [250, 50, 0]
+    assert await queue.database.read(lambda c: c.execute(sa.select(Job.id)).all()) == []
 
 
 @pytest.mark.row("O4", missing="backup and restore")

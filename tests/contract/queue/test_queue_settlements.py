@@ -6,10 +6,11 @@ import pytest
 import sqlalchemy as sa
 from wherry_chassis.sql import database_now_ms
 from wherry_queue.models import Task
-from wherry_queue.settling import Failure
+from wherry_queue.settling import Failure, Settlement
 from wherry_queue.states import JobState, Outcome
-from wherry_queue.store import job_tasks, lanes, leases, sign_ins, stopping
-from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job, failed, files
+from wherry_queue.store import job_tasks, lanes, leases, retrying, settlements, sign_ins, stopping
+from wherry_testing.queue_acts import pack
+from wherry_testing.queue_cases import POLICY, QueueCase, chunk_task, copy_job, failed, files
 
 
 @pytest.mark.row("W2")
@@ -193,3 +194,67 @@ async def test_what_failed_for_good_says_why_also_if_the_rest_went_well_later(qu
     assert task is not None
     assert task["reason"] == "NO_SPACE"
     await queue.check_counters()
+
+
+LEFT_OF_J1 = "protocol choice"
+
+
+@pytest.mark.row("J1", missing=LEFT_OF_J1)
+@pytest.mark.parametrize(("asked", "tries"), [(None, 3), (1, 1), (5, 5)])
+async def test_a_jobs_tasks_are_tried_as_often_as_it_asks_or_as_the_deployment_has_it(
+    queue: QueueCase, asked: int | None, tries: int
+) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()], attempts=asked))
+    failure = Failure("NO_SPACE", "disk full", retryable=True)
+    for attempt in range(1, tries + 1):
+        assert (await queue.job(job_id)).tasks_failed == 0
+        await queue.settle(await queue.lease_one(), Outcome.FAILED, failure=failure)
+        await queue.release()
+        assert (await queue.state(job_id) is JobState.FAILED) is (attempt == tries)
+    assert await queue.lease(1) == []
+    await queue.check_counters()
+
+
+@pytest.mark.row("J1", missing=LEFT_OF_J1)
+async def test_the_files_of_a_chunk_are_tried_as_often_as_their_job_asks(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(entries=2)], attempts=1))
+    failures = [failed(1, retryable=True)]
+    await queue.settle(await queue.lease_one(), done=b"\x01", files_done=1, bytes_done=10, failures=failures)
+    job = await queue.job(job_id)
+    assert (job.files_done, job.files_failed) == (1, 1)
+    assert await queue.state(job_id) is JobState.PARTIALLY_FAILED
+    await queue.check_counters()
+
+
+@pytest.mark.row("J1", missing=LEFT_OF_J1)
+async def test_settlements_of_several_jobs_in_one_call_go_by_the_attempts_of_each(queue: QueueCase) -> None:
+    asked = (1, None, 2)
+    jobs = [(await queue.submit(copy_job(tasks=[chunk_task()], attempts=attempts)))[0] for attempts in asked]
+    failure = Failure("NO_SPACE", "disk full", retryable=True)
+    leased = await queue.lease(3)
+    words = [Settlement(task.task_id, task.fence, Outcome.FAILED, failure) for task in leased]
+    await queue.database.write(settlements.settle, words, POLICY)
+    assert [await queue.state(job_id) is JobState.FAILED for job_id in jobs] == [True, False, False]
+    await queue.check_counters()
+
+
+@pytest.mark.row("J1", missing=LEFT_OF_J1)
+async def test_a_lost_worker_and_a_task_given_back_are_no_attempt(queue: QueueCase) -> None:
+    job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()], attempts=1))
+    first = await queue.lease_one()
+    await queue.database.write(leases.requeue, queue.replica_id, [(first.task_id, first.fence)])
+    await queue.settle(await queue.lease_one(), Outcome.RETURNED)
+    await queue.release()
+    await queue.settle(await queue.lease_one(), done=b"\x03", files_done=2, bytes_done=20)
+    assert await queue.state(job_id) is JobState.SUCCEEDED
+
+
+@pytest.mark.row("J1", missing=LEFT_OF_J1)
+async def test_a_job_that_is_retried_has_all_its_attempts_again(queue: QueueCase) -> None:
+    job_id, uid = await queue.submit(copy_job(tasks=[chunk_task()], attempts=1))
+    failure = Failure("NO_SPACE", "disk full", retryable=True)
+    for _ in range(2):
+        await queue.settle(await queue.lease_one(), Outcome.FAILED, failure=failure)
+        assert await queue.state(job_id) is JobState.FAILED
+        await queue.database.write(retrying.retry, "users/a", uid, pack)
+    assert await queue.state(job_id) is JobState.RUNNING

@@ -74,6 +74,38 @@ def test_a_listing_whose_report_is_repeated_shows_each_entry_once(
     assert cut.done
 
 
+@pytest.mark.row("D18")
+@pytest.mark.row("J1", missing="protocol choice")
+def test_a_tree_is_listed_whole_and_in_order_though_a_report_of_it_is_repeated(
+    flow: FlowDeployment, quick: LoggedProcess, first: ReplicaCaller, synthetic: Callable[[str], str]
+) -> None:
+    cut = flow.relay("worker", "queue", 1).cut("ReportEntries")
+    names = _names(first.listing("site-a", synthetic("4x2x500"), depth=3))
+    folders = [f"d{number:03}" for number in range(4)]
+    expected = folders + NAMES[:500]
+    for one in folders:
+        expected += [f"{one}/{name}" for name in folders + NAMES[:500]]
+        expected += [f"{one}/{two}/{name}" for two in folders for name in NAMES[:500]]
+    assert names == expected
+    assert cut.done
+
+
+@pytest.mark.row("J1", missing="protocol choice")
+def test_the_listing_of_a_tree_is_cancelled_in_its_midst_when_its_caller_leaves(
+    flow: FlowDeployment, first: ReplicaCaller, synthetic: Callable[[str], str]
+) -> None:
+    path = synthetic("100x2x5")
+    with flow.worker(at=1, pretending=["--task-ms", "300", "--spread", "fixed"]) as worker:
+        listing = first.listing("site-a", path, depth=3)
+        told = next(message for message in listing if any("/" in entry.name for entry in message.entries))
+        assert told.depth == 3
+        listing.cancel()
+        (task,) = until(lambda: _all_ended(flow, path), "the listing has ended", GONE_WITHIN_S)
+        assert (task["state"], task["cancelled"]) == (TaskState.CANCELLED, True)
+        ended = until(lambda: worker.events("task_ended"), "its worker has stopped it")
+        assert [said["outcome"] for said in ended] == [Outcome.CANCELLED.value]
+
+
 def _running(flow: FlowDeployment, path: str) -> bool:
     return any(row["state"] == TaskState.RUNNING for row in flow.rows(_LISTING, path=path.encode()))
 

@@ -67,6 +67,7 @@ class Queue:
     lost_answers: int = 0
     create_calls: int = 0
     watch_calls: int = 0
+    knows_depth: bool = True
     listings_cancelled: threading.Event = field(default_factory=threading.Event)
     _by_request: dict[str, str] = field(default_factory=dict)
     _scripts: dict[str, list[Step]] = field(default_factory=dict)
@@ -114,9 +115,10 @@ class FakeFileService(file_service_pb2_grpc.FileServiceServicer):
         shown = path.decode("utf-8", "backslashreplace")
         directory = entry_pb2.ENTRY_KIND_DIRECTORY
         if path in directories:
-            for entry in directories[path]:
-                yield file_service_pb2.ListDirectoryResponse(entries=[entry], path=shown, kind=directory)
-            yield file_service_pb2.ListDirectoryResponse(last=True, path=shown, kind=directory)
+            depth = max(request.depth, 1) if self._state.knows_depth else 0
+            for entry in _tree(directories, path, max(depth, 1)):
+                yield file_service_pb2.ListDirectoryResponse(entries=[entry], path=shown, kind=directory, depth=depth)
+            yield file_service_pb2.ListDirectoryResponse(last=True, path=shown, kind=directory, depth=depth)
             return
         parent, _, name = path.rpartition(b"/")
         for entry in directories.get(parent or b"/", []):
@@ -127,6 +129,34 @@ class FakeFileService(file_service_pb2_grpc.FileServiceServicer):
             reason="SOURCE_NOT_FOUND", message="There is no such file or directory.", party=entry_pb2.PARTY_USER
         )
         yield file_service_pb2.ListDirectoryResponse(last=True, failure=missing)
+
+
+def _tree(
+    directories: dict[bytes, list[entry_pb2.Entry]], path: bytes, depth: int, below: bytes = b""
+) -> Iterator[entry_pb2.Entry]:
+    """Yields the entries of a directory, then those of its directories; one that nobody has put there is closed."""
+    if path not in directories:
+        failure = entry_pb2.Failure(reason="SOURCE_PERMISSION_DENIED", message="Permission denied.")
+        yield _moved(entry_pb2.Entry(kind=entry_pb2.ENTRY_KIND_DIRECTORY, failure=failure), below.rstrip(b"/"))
+        return
+    for entry in directories[path]:
+        yield _moved(entry, below + _raw(entry))
+    for entry in directories[path]:
+        if depth > 1 and entry.kind == entry_pb2.ENTRY_KIND_DIRECTORY:
+            name = _raw(entry)
+            yield from _tree(directories, path.rstrip(b"/") + b"/" + name, depth - 1, below + name + b"/")
+
+
+def _raw(entry: entry_pb2.Entry) -> bytes:
+    return entry.raw_name or entry.name.encode()
+
+
+def _moved(entry: entry_pb2.Entry, path: bytes) -> entry_pb2.Entry:
+    moved = entry_pb2.Entry()
+    moved.CopyFrom(entry)
+    shown = path.decode("utf-8", "replace")
+    moved.name, moved.raw_name = shown, b"" if shown.encode() == path else path
+    return moved
 
 
 _CANCELLED = (messages.JOB_STATE_CANCELLED, messages.JOB_STATE_CANCELLING)

@@ -80,10 +80,10 @@ class ReplicaCaller:
         assert last.state in ENDED, pb.JobState.Name(last.state)
         return last
 
-    def listing(self, site: str, path: str) -> Any:  # the stubs know no type for it
-        """Opens a listing; returns the call, to be read message by message or cancelled."""
+    def listing(self, site: str, path: str, depth: int = 0) -> Any:  # the stubs know no type for it
+        """Opens a listing, to a depth; returns the call, to be read message by message or cancelled."""
         location = entry_pb2.Location(site=f"sites/{site}", path=path)
-        request = file_service_pb2.ListDirectoryRequest(location=location)
+        request = file_service_pb2.ListDirectoryRequest(location=location, depth=depth)
         return self.files.ListDirectory(request, metadata=self.metadata, timeout=_CALL_S)
 
 

@@ -96,7 +96,7 @@ def test_a_path_parameter_has_its_part_of_the_whole_names_pattern(made: dict[str
 
 
 def test_what_is_neither_in_the_path_nor_in_the_body_stands_in_the_query(made: dict[str, Any]) -> None:
-    assert list(parameters(made, "ListDirectory", "query")) == ["location.path", "location.rawPath"]
+    assert list(parameters(made, "ListDirectory", "query")) == ["location.path", "location.rawPath", "depth"]
     assert list(parameters(made, "ListSiteSessions", "query")) == []
     assert list(parameters(made, "ListTasks", "query")) == ["pageSize", "pageToken", "states"]
     assert list(parameters(made, "CreateJob", "query")) == ["requestId"]
@@ -173,7 +173,8 @@ def test_rules_become_constraints(made: dict[str, Any]) -> None:
 
 
 def test_a_choice_says_how_many_of_it_are_set(made: dict[str, Any]) -> None:
-    assert "Exactly one of `copy`, `remove`, `makeDirectory`, `rename` is set." in schema(made, "Job")["description"]
+    choices = "`copy`, `remove`, `makeDirectory`, `rename`, `changeMode`, `checksum`"
+    assert f"Exactly one of {choices} is set." in schema(made, "Job")["description"]
     assert schema(made, "Job")["properties"]["state"]["readOnly"] is True
     assert "readOnly" not in schema(made, "Job")["properties"]["copy"]
 

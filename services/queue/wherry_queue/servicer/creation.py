@@ -129,6 +129,7 @@ def _new_job(draft: _Draft, user: str, sites: Sites | None) -> NewJob:
         tasks=_tasks(draft, paths),
         request_id=draft.request.request_id or None,
         priority=job.priority if job.HasField("priority") else DEFAULT_PRIORITY,
+        attempts=job.attempts if job.HasField("attempts") else None,
         recursive=_recursive(job, operation),
         overwrite=job.copy.overwrite or pb.OVERWRITE_POLICY_NEVER,
         options=_options(job, operation),

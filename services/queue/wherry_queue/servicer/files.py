@@ -19,6 +19,7 @@ from wherry_queue.hub import Hub
 from wherry_queue.jobs import JobNotFound, NewJob, NewTask
 from wherry_queue.paths import absolute
 from wherry_queue.servicer.messages import failure_message, location_path, shown
+from wherry_queue.settling import Failure
 from wherry_queue.site_directory import SiteDirectory, signed_in
 from wherry_queue.states import ENDED, TaskKind, TaskState, WorkClass
 from wherry_queue.store import control, reading, submission
@@ -60,7 +61,8 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
         user, site = current_caller().user_name, request.location.site
         sites = await signed_in(self._directory, user, [site], time.time())
         path = absolute(location_path(request.location), sites[site].default_path, "location.path")
-        submitted = asyncio.ensure_future(self._database.write(submission.submit, _listing(user, site, path)))
+        depth = max(request.depth, 1)
+        submitted = asyncio.ensure_future(self._database.write(submission.submit, _listing(user, site, path, depth)))
         try:
             job_id, uid = await asyncio.shield(submitted)
         except asyncio.CancelledError:
@@ -82,7 +84,12 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                         seen = chunk_id
                         batch = lease_service_pb2.ReportEntriesRequest.FromString(payload)
                         kind = batch.listed_kind or kind
-                        yield pb.ListDirectoryResponse(entries=batch.entries, path=shown(path), kind=kind)
+                        if kind == entry_pb2.ENTRY_KIND_DIRECTORY and max(batch.listed_depth, 1) != depth:
+                            # What only looks whole is worse than none.
+                            failure = failure_message(_NOT_TO_THE_DEPTH)
+                            yield pb.ListDirectoryResponse(last=True, path=shown(path), failure=failure)
+                            return
+                        yield pb.ListDirectoryResponse(entries=batch.entries, path=shown(path), kind=kind, depth=depth)
                     now_s = time.monotonic()
                     if chunks:
                         said_s = now_s
@@ -92,7 +99,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
                         yield pb.ListDirectoryResponse(path=shown(path))
                     if ended:
                         if task.state == TaskState.SUCCEEDED:
-                            yield pb.ListDirectoryResponse(last=True, path=shown(path), kind=kind)
+                            yield pb.ListDirectoryResponse(last=True, path=shown(path), kind=kind, depth=depth)
                         else:
                             failure = failure_message(task.failure)
                             yield pb.ListDirectoryResponse(last=True, path=shown(path), failure=failure)
@@ -113,7 +120,7 @@ class FileServicer(file_service_pb2_grpc.FileServiceServicer):
         self._dispatcher.held([job_id])
 
 
-def _listing(user: str, site: str, path: bytes) -> NewJob:
+def _listing(user: str, site: str, path: bytes, depth: int) -> NewJob:
     return NewJob(
         user=user,
         source_site=site,
@@ -122,4 +129,14 @@ def _listing(user: str, site: str, path: bytes) -> NewJob:
         specification=b"",
         tasks=[NewTask(TaskKind.LIST, path)],
         work_class=WorkClass.INTERACTIVE,
+        options=lease_service_pb2.ListWork(depth=depth).SerializeToString(),
     )
+
+
+_NOT_TO_THE_DEPTH = Failure(
+    "WORKER_TOO_OLD",
+    "the worker that took the listing is of an older release, and lists no directories below",
+    party=4,
+    retryable=True,
+    help="Try again, or list one directory at a time.",
+).as_json()

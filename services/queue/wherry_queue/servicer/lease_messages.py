@@ -48,7 +48,7 @@ def lease_message(given: GivenLease) -> pb.Lease:
                 )
             )
         case TaskKind.LIST:
-            lease.list.CopyFrom(pb.ListWork(path=task.source_path))
+            lease.list.CopyFrom(pb.ListWork(path=task.source_path, depth=pb.ListWork.FromString(task.options).depth))
     return lease
 
 

@@ -293,7 +293,10 @@ def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
         directories = (request.chunk_source_directory, request.chunk_destination_directory)
     entries = b""
     if request.entries:
-        entries = pb.ReportEntriesRequest(entries=request.entries, listed_kind=request.listed_kind).SerializeToString()
+        listed = pb.ReportEntriesRequest(
+            entries=request.entries, listed_kind=request.listed_kind, listed_depth=request.listed_depth
+        )
+        entries = listed.SerializeToString()
     return Found(
         task_id=task_id,
         fence=fence,

@@ -130,6 +130,8 @@ def job_message(view: JobView) -> pb.Job:
     state = job_state(row)
     job = pb.Job.FromString(row.specification)
     job.name, job.owner, job.priority = f"jobs/{row.uid}", view.owner, row.priority
+    if row.attempts is not None:
+        job.attempts = row.attempts
     job.state = getattr(pb, f"JOB_STATE_{state.name}")
     job.item_count = row.item_count
     job.data_channels.extend(channel for channel in _CHANNELS if row.data_channels >> channel & 1)

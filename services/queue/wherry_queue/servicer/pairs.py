@@ -109,6 +109,7 @@ class _Upload:
             tasks=(),
             request_id=asked.request_id or None,
             priority=asked.priority if asked.HasField("priority") else DEFAULT_PRIORITY,
+            attempts=asked.attempts if asked.HasField("attempts") else None,
             overwrite=asked.overwrite or pb.OVERWRITE_POLICY_NEVER,
             options=asked.options.SerializeToString(),
             sessions={} if sites is None else sessions_of(sites, ends),

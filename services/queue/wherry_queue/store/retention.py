@@ -15,6 +15,8 @@ from wherry_queue.store.lanes import lock
 _JOBS = 200
 _TASKS = 1000
 """Deleted in one transaction, with their attempts and failures."""
+_CHUNKS = 200
+"""Of listings, deleted in one transaction: they may be large, and one listing may have thousands."""
 
 
 def sweep_listings(connection: Connection, age_ms: int) -> int:
@@ -64,7 +66,12 @@ def empty(connection: Connection, jobs: Sequence[int]) -> int:
     if len(tasks) == _TASKS:
         return len(tasks)
     connection.execute(sa.delete(EntryFailure).where(EntryFailure.job_id.in_(jobs)))
-    connection.execute(sa.delete(ListingChunk).where(ListingChunk.job_id.in_(jobs)))
+    # After the tasks: a listing whose task is there is believed to be whole.
+    chunks = connection.execute(sa.select(ListingChunk.id).where(ListingChunk.job_id.in_(jobs)).limit(_CHUNKS))
+    if listed := chunks.scalars().all():
+        connection.execute(sa.delete(ListingChunk).where(ListingChunk.id.in_(listed)))
+    if len(listed) == _CHUNKS:
+        return len(listed)
     connection.execute(sa.delete(JobProgress).where(JobProgress.job_id.in_(jobs)))
     connection.execute(sa.delete(Lane).where(Lane.job_id.in_(jobs)))
     return 0

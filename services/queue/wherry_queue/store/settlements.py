@@ -27,7 +27,8 @@ _JOB: Any = Job.__table__
 
 _SELECT_TASKS = (
     sa.select(
-        _TASK, Job.cancelled.label("job_cancelled"), Job.dry_run.label("job_dry_run"), Job.user_id,
+        _TASK, Job.cancelled.label("job_cancelled"), Job.dry_run.label("job_dry_run"),
+        Job.attempts.label("job_attempts"), Job.user_id,
         Link.id.label("link_id"), Link.source_id, Link.destination_id, Lane.work_class,
     )
     .join(Job, Job.id == _TASK.c.job_id)
@@ -92,8 +93,9 @@ _UPDATE_JOB = (
 
 
 def running_tasks(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
-    """Returns those of the tasks that run, by id, locked, each with its job's `job_cancelled`, `job_dry_run` and
-    `user_id` and its lane's `work_class`, `link_id`, `source_id` and `destination_id` beside its columns."""
+    """Returns those of the tasks that run, by id, locked, each with its job's `job_cancelled`, `job_dry_run`,
+    `job_attempts` and `user_id` and its lane's `work_class`, `link_id`, `source_id` and `destination_id` beside its
+    columns."""
     return {row.id: row for row in connection.execute(_SELECT_TASKS, {"ids": sorted(set(ids))})}
 
 
@@ -143,7 +145,8 @@ def settle(
         elif row.thumbprint != settlement.thumbprint:
             answers.append(False)  # not the worker that has the lease
         else:
-            decision = decide(row, settlement, job_cancelled=row.job_cancelled, policy=policy)
+            own = policy.of_job(row.job_attempts)
+            decision = decide(row, settlement, job_cancelled=row.job_cancelled, policy=own)
             channel = settlement.data_channel if row.kind == TaskKind.COPY_FILES else 0
             left = leaves_behind(row, settlement, decision)
             changes[row.id] = Change(row, decision, settlement.fence, row.lapses, channel, left)

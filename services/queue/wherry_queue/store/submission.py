@@ -42,6 +42,7 @@ def submit(connection: Connection, new: NewJob) -> tuple[int, str]:
         "summary": new.summary,
         "work_class": CLEAN_UP if new.clean_up else new.work_class,
         "priority": new.priority,
+        "attempts": new.attempts,
         "recursive": new.recursive,
         "overwrite": new.overwrite,
         "options": new.options,

@@ -184,6 +184,7 @@ def upgrade() -> None:
         sa.Column("specification", sa.LargeBinary(), nullable=False),
         sa.Column("work_class", sa.SmallInteger(), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),
+        sa.Column("attempts", sa.SmallInteger(), nullable=True),
         sa.Column("recursive", sa.Boolean(), nullable=False),
         sa.Column("overwrite", sa.SmallInteger(), nullable=False),
         sa.Column("options", sa.LargeBinary(), nullable=False),
