@@ -71,7 +71,7 @@ async def files_of(
     return list((await jobs.ListJobFiles(request, metadata=queue.as_user())).files)
 
 
-@pytest.mark.row("J1", missing="list to a depth, protocol choice")
+@pytest.mark.row("J1", missing="protocol choice")
 @pytest.mark.row("J8")
 async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
     queue: QueueServiceUnderTest, jobs: Jobs
