@@ -126,7 +126,7 @@ def test_a_sync_copies_what_differs_and_removes_what_is_too_much(copies: Copies)
 
 
 @pytest.mark.row("J8")
-@pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
+@pytest.mark.row("J11", missing="reachable both ways")
 def test_a_dry_run_of_a_sync_says_what_would_be_done_and_does_nothing(copies: Copies) -> None:
     copies.at_source(new="new", changed="changed since", kept="kept")
     copies.at_destination(changed="before", kept="kept", extra="extra")
@@ -135,6 +135,10 @@ def test_a_dry_run_of_a_sync_says_what_would_be_done_and_does_nothing(copies: Co
     assert copies.texts() == before
     assert {name for name in ("new", "changed", "extra") if f"/{name}" in done.out} == {"new", "changed", "extra"}
     assert "/kept" not in done.out
+    assert [line.split(":")[0] for line in done.out.splitlines() if line.startswith("sign-in")] == [
+        "sign-in at site-a",
+        "sign-in at site-b",
+    ]
 
 
 # --- links, filters, times
@@ -276,7 +280,7 @@ def test_a_job_tells_how_its_bytes_went(copies: Copies, options: tuple[str, ...]
 
 @pytest.mark.row("B3")
 @pytest.mark.row("T23")
-@pytest.mark.row("T9", missing="the kinds of mapping")
+@pytest.mark.row("T9")
 def test_a_file_that_may_not_be_read_is_told_with_reason_whose_it_is_and_what_to_do(copies: Copies) -> None:
     copies.at_source(open="text", secret="text")
     (copies.here / "secret").chmod(0)
@@ -295,7 +299,7 @@ def test_a_file_that_may_not_be_read_is_told_with_reason_whose_it_is_and_what_to
 
 
 @pytest.mark.row("B3")
-@pytest.mark.row("T14", missing="other doors")
+@pytest.mark.row("T14")
 def test_a_copy_that_fails_says_at_which_end(copies: Copies) -> None:
     copies.at_source(file="text")
     copies.there.chmod(0o500)

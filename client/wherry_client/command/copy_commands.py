@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 from wherry.queue.v1 import job_service_pb2 as messages
+from wherry.site.v1.site_service_pb2 import SiteSession
 
 from wherry_client import copying, paths
 from wherry_client.client import Client
@@ -150,12 +152,22 @@ def _see_copy_through(
         failures = [console.as_json(failure) for failure in client.jobs.failures(ended.name)]
         files = [console.as_json(file) for file in planned]
         directories = [console.as_json(task) for task in emptied]
-        content = {"failures": failures, "files": files, "directories": directories}
+        sessions = [console.as_json(session) for session in _sessions(client, ended)]
+        content = {"failures": failures, "files": files, "directories": directories, "siteSessions": sessions}
         console.show_json({"job": console.as_json(ended), **content})
         waiting.end_with(ended)
         return
     _show_plan(ended, list(itertools.islice(planned, SHOWN_FILES + 1)), emptied)
+    for session in _sessions(client, ended):
+        left_s = max(session.expire_time.ToSeconds() - time.time(), 0)
+        console.say(f"sign-in at {session.site.removeprefix('sites/')}: for another {wording.duration(left_s)}")
     waiting.finish(client, ended, as_json=False)
+
+
+def _sessions(client: Client, job: messages.Job) -> list[SiteSession]:
+    """Returns the sign-ins at the sites of a job: a copy waits for another one where the time does not do."""
+    sites = {place.site for item in job.copy.items for place in (item.source, item.destination)}
+    return [session for session in client.site_sessions.all() if session.site in sites]
 
 
 def _planned_directories(client: Client, job: messages.Job) -> Iterator[messages.Task]:

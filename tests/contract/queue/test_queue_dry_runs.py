@@ -14,7 +14,7 @@ from wherry_queue.store.reading import JobFilter, list_jobs
 from wherry_testing.queue_acts import pack
 from wherry_testing.queue_cases import QueueCase, copy_job, files
 
-pytestmark = pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
+pytestmark = pytest.mark.row("J11", missing="reachable both ways")
 
 
 async def walked(queue: QueueCase, *, extraneous: bool = False, **values: Any) -> tuple[int, str]:

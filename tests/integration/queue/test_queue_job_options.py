@@ -121,7 +121,7 @@ async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
 
 
 @pytest.mark.row("J8")
-@pytest.mark.row("J11", missing="free space, sessions' remaining life, reachable both ways")
+@pytest.mark.row("J11", missing="reachable both ways")
 async def test_a_dry_run_says_what_would_be_copied_and_removed(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     async with queue.worker(bulk=1) as worker:
         asked = with_options(pb.CopyOptions(dry_run=True, delete_extraneous=True), pb.OVERWRITE_POLICY_IF_DIFFERENT)

@@ -26,7 +26,7 @@ def reasons(done: list[ItemDone]) -> list[str | None]:
 
 
 @AS_ROOT
-@pytest.mark.row("T9", missing="the kinds of mapping")
+@pytest.mark.row("T9")
 async def test_what_the_user_may_not_read_or_write_is_said_and_nothing_is_left(rig: EngineRig) -> None:
     (rig.source / "open").write_bytes(b"1")
     (rig.source / "locked").write_bytes(b"2")
@@ -130,7 +130,7 @@ async def test_two_sites_that_share_no_authority_copy_directly_each_side_with_it
 
 
 @pytest.mark.row("B1")
-@pytest.mark.row("T14", missing="other doors")
+@pytest.mark.row("T14")
 async def test_one_sites_credential_opens_nothing_at_the_other(
     accesses: tuple[SiteAccess, SiteAccess], outcome: Outcome
 ) -> None:
@@ -141,7 +141,7 @@ async def test_one_sites_credential_opens_nothing_at_the_other(
     assert await outcome(source, other) == "DESTINATION_REFUSED_IDENTITY"
 
 
-@pytest.mark.row("T14", missing="other doors")
+@pytest.mark.row("T14")
 @pytest.mark.row("T23", missing="gsiftp alone")
 async def test_a_credential_that_has_run_out_is_said_for_its_side(
     accesses: tuple[SiteAccess, SiteAccess], credentials: tuple[Path, Path], outcome: Outcome

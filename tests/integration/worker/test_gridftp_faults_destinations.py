@@ -53,7 +53,7 @@ async def test_what_appears_at_the_destination_meanwhile_is_not_replaced(fault_l
 
 @AS_ROOT
 @PIPELINED
-@pytest.mark.row("T9", missing="the kinds of mapping")
+@pytest.mark.row("T9")
 async def test_a_destination_that_is_locked_meanwhile_is_told_and_keeps_its_old_files(fault_lab: FaultLab) -> None:
     rng = random.Random(2)
     names = ["ballast", *(f"f{number}" for number in range(8))]

@@ -49,7 +49,7 @@ def contents() -> dict[str, bytes]:
 
 
 @pytest.mark.row("T23", missing="gsiftp alone")
-@pytest.mark.row("T9", missing="the kinds of mapping")
+@pytest.mark.row("T9")
 async def test_files_that_go_in_the_middle_of_a_chunk_are_told_and_cost_no_other(
     fault_lab: FaultLab, contents: dict[str, bytes]
 ) -> None:

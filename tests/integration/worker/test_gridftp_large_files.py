@@ -57,7 +57,7 @@ async def test_a_file_above_5_gib_is_copied_verified_and_told_with_its_size(faul
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's files need root")
-@pytest.mark.row("T9", missing="the kinds of mapping")
+@pytest.mark.row("T9")
 async def test_large_files_that_may_not_be_read_are_told_and_cost_no_other(fault_lab: FaultLab) -> None:
     """Their checksums are asked for while they are to be sent already: both are refused."""
     names = ["a", "locked", "large", "locked too", "z"]

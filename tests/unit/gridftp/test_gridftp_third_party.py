@@ -15,7 +15,7 @@ from wherry_gridftp.pump import Broken, pump
 from wherry_gridftp.third_party import ThirdParty
 from wherry_testing.scripted_gridftp import Script, ScriptedGridFtp, ScriptedSession, Serve, answer_plainly
 
-pytestmark = pytest.mark.row("T14", missing="other doors")
+pytestmark = pytest.mark.row("T14")
 
 
 @dataclass
