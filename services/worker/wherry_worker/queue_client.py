@@ -22,7 +22,8 @@ from wherry_worker.ports import (
     SettlementRefused,
     StreamEvent,
 )
-from wherry_worker.translation import event_of, found_message, progress_message, ref_message, settlement_message
+from wherry_worker.reading import event_of
+from wherry_worker.telling import found_message, progress_message, ref_message, settlement_message
 from wherry_worker.work import Found, LeaseRef, Outcome, Settlement, TaskProgress
 
 #: Work stops so long before its lease's end.

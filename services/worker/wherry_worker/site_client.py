@@ -13,7 +13,7 @@ from wherry_chassis.tls import ServiceChannels
 from wherry_worker.access import SiteAccess
 from wherry_worker.grpc_errors import PASSING, error_info
 from wherry_worker.ports import CredentialRefused, SiteSessionExpired, SiteUnavailable
-from wherry_worker.translation import access_of
+from wherry_worker.reading import access_of
 
 _FETCH_TIMEOUT_S = 15.0
 

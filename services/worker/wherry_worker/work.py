@@ -1,6 +1,6 @@
 """What a worker is asked to do and what it answers, in the worker's own words.
 
-Paths and names are text with odd bytes as lone surrogates (engine/paths.py). translation.py makes these from the
+Paths and names are text with odd bytes as lone surrogates (engine/paths.py). reading.py makes these from the
 contracts' messages and back.
 """
 

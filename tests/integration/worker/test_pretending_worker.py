@@ -20,7 +20,7 @@ from wherry_fakes.scripted_leases import ScriptedServices
 from wherry_testing.buildout_text import BUILDOUT
 from wherry_testing.pki import TestPki
 from wherry_testing.waiting import until
-from wherry_worker.translation import pack_chunk, unpack_chunk
+from wherry_worker.packing import pack_chunk, unpack_chunk
 from wherry_worker.work import ChunkItem
 
 _TREE = Path(__file__).resolve().parents[3]

@@ -26,7 +26,7 @@ from wherry_worker.engine.messages import (
 from wherry_worker.engine_process import DeathCause, EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineKey, Plan
 from wherry_worker.running import TaskRunner
-from wherry_worker.translation import settlement_message
+from wherry_worker.telling import settlement_message
 from wherry_worker.work import ChunkItem, CopyChunk, CopyRules, Lease, LeaseRef, Outcome, Settlement, WorkClass
 
 pytestmark = pytest.mark.row("B9")

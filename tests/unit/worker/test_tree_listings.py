@@ -14,7 +14,7 @@ from wherry_worker.chunking import BATCH_BYTES
 from wherry_worker.engine.messages import Entry, EntryBatch, ListDirectory, Message, Pair, Problem, Task
 from wherry_worker.engine_process import DeathCause, EngineDied, EngineTaskFailed
 from wherry_worker.listing import MOST_IN_A_ROW, list_for_caller
-from wherry_worker.translation import found_message
+from wherry_worker.telling import found_message
 from wherry_worker.walking import WalkFailed
 from wherry_worker.work import Found, Lease, LeaseRef, ListOne, WorkClass
 

@@ -23,7 +23,7 @@ from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_chassis.tls import ServiceChannels, server_credentials
 from wherry_fakes.scripted_leases import ScriptedServices
 from wherry_testing.pki import TestPki
-from wherry_worker import translation
+from wherry_worker import packing, reading
 from wherry_worker.access import SiteAccess
 from wherry_worker.engine.messages import Entry, Problem, Protection
 from wherry_worker.engine.paths import to_text
@@ -240,7 +240,7 @@ async def test_batches_are_reported_again_from_the_first_after_a_break(services:
     await queue.report(REF, batches)
     assert [request.cursor for request in scripted.reported[-2:]] == [b"b", b"c"]
     first, second = scripted.reported[-2:]
-    assert translation.unpack_chunk(first.chunks[0]) == batches[0].chunks[0]
+    assert packing.unpack_chunk(first.chunks[0]) == batches[0].chunks[0]
     assert (first.chunks[0].entry_count, first.chunks[0].total_bytes) == (2, 6)
     assert (first.after, list(first.directories), first.directories_done) == (b"", [b"b"], 1)
     assert (second.remove_directory, second.failures[0].failure.reason) == (True, "WHY")
@@ -341,7 +341,7 @@ async def test_each_refusal_of_credentials_is_told_apart(
     assert "secret" not in str(refused.value)
 
 
-CHUNK = translation.pack_chunk([ChunkItem("f", "", 1, 2, 3)])
+CHUNK = packing.pack_chunk([ChunkItem("f", "", 1, 2, 3)])
 ITEMS = (ChunkItem("f", "", 1, 2, 3),)
 WORKS: Sequence[tuple[dict[str, Any], Work]] = [
     (
@@ -444,7 +444,7 @@ WORKS: Sequence[tuple[dict[str, Any], Work]] = [
 
 @pytest.mark.parametrize(("message", "work"), WORKS, ids=[next(iter(message)) for message, _ in WORKS])
 def test_every_kind_of_work_is_understood(message: dict[str, Any], work: Work) -> None:
-    assert translation.lease_of(lease_message(**message), 3).work == work
+    assert reading.lease_of(lease_message(**message), 3).work == work
 
 
 def test_every_kind_of_work_that_the_contract_has_is_tested() -> None:
@@ -457,21 +457,21 @@ def test_every_kind_of_work_that_the_contract_has_is_tested() -> None:
 def test_chunks_keep_every_byte_and_stay_within_the_contracts_bound(files: list[tuple[bytes, int, int]]) -> None:
     items = tuple(ChunkItem(to_text(name), "", size, 0, mode) for name, size, mode in files)
     items = tuple(item for item in items if sum(i.size_bytes for i in items) < 2**63)
-    packed = translation.pack_chunk(items)
-    assert translation.unpack_chunk(packed) == items
+    packed = packing.pack_chunk(items)
+    assert packing.unpack_chunk(packed) == items
     assert len(packed.payload) <= 262144
 
 
 def test_a_payload_that_would_unpack_to_too_much_is_refused() -> None:
     bomb = zstandard.ZstdCompressor().compress(b"\0" * (9 << 20))
     with pytest.raises(ValueError, match="too large"):
-        translation.unpack_chunk(pb.EntryChunk(payload=bomb))
+        packing.unpack_chunk(pb.EntryChunk(payload=bomb))
 
 
 def test_a_short_lease_keeps_most_of_itself() -> None:
     message = lease_message(list=pb.ListWork(path=b"/"))
     message.time_left.FromMilliseconds(400)
-    left = translation.lease_of(message, 3).deadline - time.monotonic()
+    left = reading.lease_of(message, 3).deadline - time.monotonic()
     assert 0.25 < left <= 0.3
 
 

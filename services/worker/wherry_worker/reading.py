@@ -1,4 +1,4 @@
-"""Translates between the contracts' messages and the worker's own words; decides nothing."""
+"""Reads what the services say into the worker's own words; decides nothing."""
 
 from __future__ import annotations
 
@@ -15,37 +15,30 @@ from wherry.queue.v1 import job_service_pb2 as job
 from wherry.queue.v1 import lease_service_pb2 as lease
 from wherry.site.v1 import site_service_pb2 as site
 from wherry.type.v1 import data_channel_pb2
-from wherry.type.v1 import entry_pb2 as entry
 
 from wherry_worker.access import Endpoint, SiteAccess
-from wherry_worker.engine.messages import Entry, EntryKind, Overwrite, Party, Problem, Protection
-from wherry_worker.engine.paths import to_bytes, to_text
+from wherry_worker.engine.messages import Overwrite, Protection
+from wherry_worker.engine.paths import to_text
 from wherry_worker.filtering import Filters
+from wherry_worker.packing import unpack_chunk
 from wherry_worker.ports import Opened, StreamEvent
 from wherry_worker.trust import Authority
 from wherry_worker.work import (
     ChangeModeOfDirectory,
     ChangeModes,
-    ChunkItem,
     CleanUp,
     CopyChunk,
     CopyRules,
-    DestinationFile,
     EndedSession,
-    Found,
-    ItemFailure,
     Lease,
     LeaseRef,
     ListOne,
     MakeOneDirectory,
-    Outcome,
     RemoveChunk,
     RemoveOneDirectory,
     RenameOne,
     Renewal,
-    Settlement,
     SumChunk,
-    TaskProgress,
     WalkCopy,
     WalkRemove,
     WalkTree,
@@ -53,23 +46,6 @@ from wherry_worker.work import (
     WorkClass,
 )
 
-#: An unpacked chunk holds at most 1,000 names; more is a fault or an attack.
-_MAX_UNPACKED_BYTES = 8 << 20
-_KINDS: dict[EntryKind, entry.EntryKind.ValueType] = {
-    "file": entry.ENTRY_KIND_FILE,
-    "directory": entry.ENTRY_KIND_DIRECTORY,
-    "symlink": entry.ENTRY_KIND_SYMLINK,
-    "other": entry.ENTRY_KIND_OTHER,
-    "unlistable": entry.ENTRY_KIND_UNLISTABLE,
-}
-_PARTIES: dict[Party, entry.Party.ValueType] = {
-    "unknown": entry.PARTY_UNSPECIFIED,
-    "user": entry.PARTY_USER,
-    "source_site": entry.PARTY_SOURCE_SITE,
-    "destination_site": entry.PARTY_DESTINATION_SITE,
-    "operator": entry.PARTY_OPERATOR,
-    "network": entry.PARTY_NETWORK,
-}
 _OVERWRITE: dict[job.OverwritePolicy.ValueType, Overwrite] = {
     job.OVERWRITE_POLICY_UNSPECIFIED: "never",
     job.OVERWRITE_POLICY_NEVER: "never",
@@ -78,27 +54,18 @@ _OVERWRITE: dict[job.OverwritePolicy.ValueType, Overwrite] = {
     job.OVERWRITE_POLICY_IF_DIFFERENT: "if_different",
     job.OVERWRITE_POLICY_KEEP_BOTH: "keep_both",
 }
-_PROTECTIONS: dict[data_channel_pb2.DataChannel.ValueType, Protection | None] = {
+PROTECTIONS: dict[data_channel_pb2.DataChannel.ValueType, Protection | None] = {
     data_channel_pb2.DATA_CHANNEL_UNSPECIFIED: None,
     data_channel_pb2.DATA_CHANNEL_CLEAR: "clear",
     data_channel_pb2.DATA_CHANNEL_AUTHENTICATED: "authenticated",
     data_channel_pb2.DATA_CHANNEL_ENCRYPTED: "encrypted",
 }
-_DATA_CHANNELS = {protection: channel for channel, protection in _PROTECTIONS.items()}
+"""How bytes go, by the contracts' words for it; None: as both sites have it."""
 _ALGORITHM = "adler32"
-_OUTCOMES = {
-    Outcome.COMPLETED: lease.OUTCOME_COMPLETED,
-    Outcome.FAILED: lease.OUTCOME_FAILED,
-    Outcome.CANCELLED: lease.OUTCOME_CANCELLED,
-    Outcome.RETURNED: lease.OUTCOME_RETURNED,
-}
 
 
 class UnknownWork(Exception):
     """The queue leased a kind of work that this release does not know."""
-
-
-# --- what comes down ---
 
 
 def ref_of(message: lease.LeaseRef) -> LeaseRef:
@@ -215,32 +182,12 @@ def _work(message: lease.Lease) -> Work:
             assert_never(never)
 
 
-def unpack_chunk(chunk: lease.EntryChunk) -> tuple[ChunkItem, ...]:
-    """Returns a chunk's items. Raises ValueError for a payload that is none."""
-    if zstandard.frame_content_size(chunk.payload) > _MAX_UNPACKED_BYTES:
-        raise ValueError("a chunk's payload is too large")
-    raw = zstandard.ZstdDecompressor().decompress(chunk.payload, max_output_size=_MAX_UNPACKED_BYTES)
-    return tuple(
-        ChunkItem(
-            to_text(item.name),
-            to_text(item.destination_name),
-            item.size_bytes,
-            item.modify_time_s,
-            item.mode,
-            DestinationFile(item.destination.size_bytes, item.destination.modify_time_s)
-            if item.HasField("destination")
-            else None,
-        )
-        for item in lease.ChunkEntries.FromString(raw).entries
-    )
-
-
 def access_of(message: site.SiteCredential, have: Sequence[SiteAccess]) -> SiteAccess:
     """Returns a site's access; where the answer names a credential that we have, with that one's key.
 
     Raises ValueError where it names one that we have not, and where the site demands what this release does not know.
     """
-    if message.data_channel not in _PROTECTIONS:
+    if message.data_channel not in PROTECTIONS:
         raise ValueError("the site demands a protection of its data channels that this worker does not know")
     proxy_pem = message.proxy_pem
     if not proxy_pem:
@@ -258,159 +205,8 @@ def access_of(message: site.SiteCredential, have: Sequence[SiteAccess]) -> SiteA
         expires=_time(message.expire_time) if message.HasField("expire_time") else None,
         proxy_pem=proxy_pem,
         session_expires=_time(message.session_expire_time) if message.HasField("session_expire_time") else None,
-        data_channel=_PROTECTIONS[message.data_channel],
+        data_channel=PROTECTIONS[message.data_channel],
     )
-
-
-# --- what goes up ---
-
-
-def ref_message(ref: LeaseRef) -> lease.LeaseRef:
-    """Returns a lease's name as a message."""
-    return lease.LeaseRef(task=ref.task, fence=ref.fence)
-
-
-def progress_message(progress: TaskProgress) -> lease.TaskProgress:
-    """Returns progress as a message."""
-    measured = Timestamp()
-    measured.FromNanoseconds(int(progress.measured_at_s * 1e9))
-    return lease.TaskProgress(
-        lease=ref_message(progress.ref),
-        measure_time=measured,
-        transferred_bytes=progress.transferred_bytes,
-        files_done=progress.files_done,
-    )
-
-
-def settlement_message(settlement: Settlement) -> lease.Settlement:
-    """Returns a settlement as a message."""
-    message = lease.Settlement(
-        lease=ref_message(settlement.ref),
-        outcome=_OUTCOMES[settlement.outcome],
-        done=settlement.done,
-        files_done=settlement.files_done,
-        bytes_done=settlement.bytes_done,
-        failures=[_failure_message(failure) for failure in settlement.failures],
-        log=settlement.log,
-        sign_in_site=settlement.sign_in_site,
-        data_channel=_DATA_CHANNELS[settlement.protection],
-        files_unchanged=settlement.files_unchanged,
-        bytes_unchanged=settlement.bytes_unchanged,
-        left_behind=settlement.left_behind,
-    )
-    if settlement.problem is not None:
-        message.failure.CopyFrom(_problem_message(settlement.problem))
-    if settlement.retry_after_s > 0:
-        message.retry_after.CopyFrom(_duration(settlement.retry_after_s))
-    if settlement.results:
-        results = lease.ChunkResults(
-            results=[
-                lease.EntryResult(
-                    index=result.index,
-                    size_bytes=result.size_bytes,
-                    checksum=entry.Checksum(algorithm=result.algorithm, value=result.checksum)
-                    if result.checksum
-                    else None,
-                    duration=_duration(result.duration_s),
-                    adopted=result.adopted,
-                    left_alone=result.left_alone,
-                    kept_beside=to_bytes(result.kept_beside),
-                )
-                for result in settlement.results
-            ]
-        )
-        message.results = _pack(results.SerializeToString())
-    return message
-
-
-def found_message(ref: LeaseRef, found: Found) -> lease.ReportEntriesRequest:
-    """Returns a batch of a walk or a listing as a message."""
-    return lease.ReportEntriesRequest(
-        lease=ref_message(ref),
-        after=to_bytes(found.after),
-        cursor=to_bytes(found.cursor),
-        chunks=[pack_chunk(items) for items in found.chunks],
-        directories=[to_bytes(name) for name in found.directories],
-        remove_directory=found.remove_directory,
-        entries=[_entry_message(item) for item in found.entries],
-        failures=[_failure_message(failure) for failure in found.failures],
-        directories_done=found.directories_done,
-        chunk_source_directory=to_bytes(found.chunk_source_directory),
-        chunk_destination_directory=to_bytes(found.chunk_destination_directory),
-        listed_kind=_KINDS[found.listed_kind] if found.entries else entry.ENTRY_KIND_UNSPECIFIED,
-        listed_depth=found.listed_depth,
-        skipped=[_failure_message(failure) for failure in found.skipped],
-        files_unchanged=found.files_unchanged,
-        bytes_unchanged=found.bytes_unchanged,
-        extraneous_chunks=[pack_chunk(items) for items in found.extraneous_chunks],
-        extraneous_directories=[to_bytes(name) for name in found.extraneous_directories],
-    )
-
-
-def pack_chunk(items: Sequence[ChunkItem]) -> lease.EntryChunk:
-    """Returns items as a chunk."""
-    entries = lease.ChunkEntries(
-        entries=[
-            lease.ChunkEntry(
-                name=to_bytes(item.name),
-                destination_name=to_bytes(item.destination_name),
-                size_bytes=item.size_bytes,
-                modify_time_s=item.modify_time_s,
-                mode=item.mode,
-                destination=None
-                if item.destination is None
-                else lease.DestinationFile(
-                    size_bytes=item.destination.size_bytes, modify_time_s=item.destination.modify_time_s
-                ),
-            )
-            for item in items
-        ]
-    )
-    return lease.EntryChunk(
-        payload=_pack(entries.SerializeToString()),
-        entry_count=len(items),
-        total_bytes=sum(item.size_bytes for item in items),
-    )
-
-
-def _entry_message(item: Entry) -> entry.Entry:
-    shown, raw = _shown(item.name)
-    message = entry.Entry(name=shown, raw_name=raw, kind=_KINDS[item.kind], size_bytes=item.size_bytes, mode=item.mode)
-    if item.kind != "unlistable":
-        message.modify_time.FromSeconds(item.modify_time_s)
-    if item.problem is not None:
-        message.failure.CopyFrom(_problem_message(item.problem))
-    return message
-
-
-def _failure_message(failure: ItemFailure) -> job.EntryFailure:
-    shown, raw = _shown(failure.path)
-    return job.EntryFailure(
-        index=failure.index,
-        path=shown,
-        raw_path=raw,
-        failure=_problem_message(failure.problem),
-        size_bytes=failure.size_bytes,
-    )
-
-
-def _problem_message(problem: Problem) -> entry.Failure:
-    return entry.Failure(
-        reason=problem.reason,
-        message=_shown(problem.message)[0],
-        party=_PARTIES[problem.party],
-        retryable=problem.retryable,
-        help=problem.help,
-    )
-
-
-def _shown(text: str) -> tuple[str, bytes]:
-    """Returns text that is valid UTF-8, and the bytes that decide where it is not what was meant."""
-    raw = to_bytes(text)
-    try:
-        return raw.decode(), b""
-    except UnicodeDecodeError:
-        return raw.decode(errors="replace"), raw
 
 
 def _opened(message: lease.StreamOpened) -> Opened:
@@ -422,7 +218,7 @@ def _opened(message: lease.StreamOpened) -> Opened:
 
 
 def _rules(policy: job.OverwritePolicy.ValueType, options: job.CopyOptions) -> CopyRules:
-    if policy not in _OVERWRITE or options.data_channel not in _PROTECTIONS:
+    if policy not in _OVERWRITE or options.data_channel not in PROTECTIONS:
         raise UnknownWork  # of a queue of a later release: what it means would be guessed
     return CopyRules(
         overwrite=_OVERWRITE[policy],
@@ -432,7 +228,7 @@ def _rules(policy: job.OverwritePolicy.ValueType, options: job.CopyOptions) -> C
         follow_links=options.symlinks == job.SYMLINK_POLICY_FOLLOW,
         keep_times=options.keep_modify_times if options.HasField("keep_modify_times") else True,
         filters=Filters(tuple(options.include), tuple(options.exclude)),
-        protection=_PROTECTIONS[options.data_channel],
+        protection=PROTECTIONS[options.data_channel],
         delete_extraneous=options.delete_extraneous,
         dry_run=options.dry_run,
     )
@@ -448,15 +244,5 @@ def _seconds(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(int(seconds * 1e9))
-    return duration
-
-
 def _time(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(UTC)
-
-
-def _pack(raw: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3).compress(raw)
