@@ -11,7 +11,7 @@ from wherry_client import Client
 from wherry_testing.deployment import RealDeployment
 from wherry_testing.running_copies import Folders, chunk_in_mid_copy, ended, same_trees, write_large, write_many
 
-LARGE_BYTES = 300_000_000
+LARGE_BYTES = 800_000_000
 SMALL_FILES = 3
 
 

@@ -26,7 +26,8 @@ from wherry_testing.running_copies import (
 
 LARGE_BYTES = 300_000_000
 VERY_LARGE_BYTES = 800_000_000
-MANY = 12
+MANY = 450
+"""One chunk, over within a second."""
 
 
 @dataclass(frozen=True)

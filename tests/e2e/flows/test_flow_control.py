@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, in_state, under_way, until
+from wherry_testing.flows import FILE_BY_FILE, FlowDeployment, in_state, under_way, until
 from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_large, write_many
 
 pytestmark = pytest.mark.row("J7")
@@ -138,7 +138,7 @@ def paused(
     write_many(folders.source, MANY)
     write_many(other.source, 1)
     folders.source_site.own("alice")
-    with flow.worker(at=1):
+    with flow.worker(at=1, settings=FILE_BY_FILE):
         job = first.create(copy_between(folders))
         under_way(first, job.name, lambda: folders.arrived() >= 3)
         asked = folders.arrived()

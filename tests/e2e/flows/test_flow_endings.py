@@ -17,7 +17,7 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_testing.deployment import Person
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, in_state, under_way, until
+from wherry_testing.flows import FILE_BY_FILE, FlowDeployment, in_state, under_way, until
 from wherry_testing.leaving import Leaver, confirmed, outbox, swept
 from wherry_testing.running_copies import Folders, same_trees, write_many
 from wherry_testing.sites import RealSite
@@ -87,7 +87,7 @@ def signed_out(
     folders = fresh_folders()
     write_many(folders.source, MANY)
     folders.source_site.own("alice")
-    with flow.worker(at=1) as worker, alice.wherry.client() as client:
+    with flow.worker(at=1, settings=FILE_BY_FILE) as worker, alice.wherry.client() as client:
         job = first.create(copy_between(folders))
         under_way(first, job.name, lambda: folders.arrived() >= 2)
         held, engines = flow.worker_keys(), worker.children()

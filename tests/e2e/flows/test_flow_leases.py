@@ -12,7 +12,7 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry.queue.v1 import lease_service_pb2
 from wherry.site.v1 import site_service_pb2
 from wherry_testing.flow_callers import ReplicaCaller, copy_between
-from wherry_testing.flows import FlowDeployment, under_way, until
+from wherry_testing.flows import FILE_BY_FILE, FlowDeployment, under_way, until
 from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_many
 
 FEW = 2
@@ -171,7 +171,7 @@ class Adopted:
 def adopted(flow: FlowDeployment, second: ReplicaCaller, fresh_folders: Callable[[], Folders]) -> Adopted:
     folders = _filled(fresh_folders(), MANY)
     relay = flow.relay("worker", "queue", 0)
-    with flow.worker(at=(0, 1)) as worker:
+    with flow.worker(at=(0, 1), settings=FILE_BY_FILE) as worker:
         job = second.create(copy_between(folders))
         under_way(second, job.name, lambda: folders.arrived() >= 2)
         before, engines = _chunk(flow, job.name), worker.children()
@@ -220,7 +220,7 @@ def test_a_caller_sees_what_moves_at_a_worker_of_the_other_replica(
     flow: FlowDeployment, first: ReplicaCaller, fresh_folders: Callable[[], Folders]
 ) -> None:
     folders = _filled(fresh_folders(), MANY)
-    with flow.worker(at=1):
+    with flow.worker(at=1, settings=FILE_BY_FILE):
         seen = list(first.watch(first.create(copy_between(folders)).name, 90))
     assert seen[-1].state == pb.JOB_STATE_SUCCEEDED
     running = [job.progress for job in seen if job.progress.tasks_open]

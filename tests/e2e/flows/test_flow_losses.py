@@ -20,7 +20,7 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_queue.states import TaskState
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, under_way, until
+from wherry_testing.flows import FILE_BY_FILE, FlowDeployment, under_way, until
 from wherry_testing.postgres import PostgresServer
 from wherry_testing.queue_books import discrepancies
 from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_large, write_many
@@ -168,7 +168,7 @@ def test_a_copy_that_runs_goes_on_without_the_site_service(
     folders = fresh_folders()
     write_many(folders.source, MANY)
     folders.source_site.own("alice")
-    with flow.worker(at=1):
+    with flow.worker(at=1, settings=FILE_BY_FILE):
         job = first.create(copy_between(folders))
         under_way(first, job.name, lambda: folders.arrived() >= 2)
         flow.kill_both("site")

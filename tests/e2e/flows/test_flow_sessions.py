@@ -13,7 +13,7 @@ from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_testing.answer_cutting import Cut
 from wherry_testing.deployment import Person
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import FlowDeployment, in_state, under_way, until
+from wherry_testing.flows import FILE_BY_FILE, FlowDeployment, in_state, under_way, until
 from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write_many
 from wherry_testing.sites import RealSite
 
@@ -83,7 +83,7 @@ def expired(
     folders = fresh_folders()
     write_many(folders.source, MANY)
     folders.source_site.own("alice")
-    with flow.worker(at=1):
+    with flow.worker(at=1, settings=FILE_BY_FILE):
         job = first.create(copy_between(folders))
         under_way(first, job.name, lambda: folders.arrived() >= 3)
         relays = [flow.relay("queue", "site", replica) for replica in (0, 1)]

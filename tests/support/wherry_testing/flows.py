@@ -37,6 +37,10 @@ _WAYS = {"queue": ("user", "site"), "site": ("user", "queue"), "worker": ("queue
 """Who calls whom through relays. `gateway` is the tests themselves, who speak to replicas as the gateway would."""
 
 
+FILE_BY_FILE = 'gsiftp = "gfal2"'
+"""Settings of a worker whose copies are looked at in their midst: a few files a second, one after the other."""
+
+
 class FlowDeployment(RealDeployment):
     """See the module. It starts without workers.
 
