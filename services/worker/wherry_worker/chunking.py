@@ -10,7 +10,7 @@ from wherry_worker.work import ChunkItem, Found, ItemFailure
 
 #: Bounds of one report; messages may hold 1 MiB, and the packing adds a little.
 BATCH_BYTES = 700 * 1024
-BATCH_CHUNKS = 50
+BATCH_CHUNKS = 10
 #: What an item or a failure weighs beside its names.
 _ITEM_BYTES = 60
 _FAILURE_BYTES = 400

@@ -33,7 +33,7 @@ LARGE_BYTES = 800_000_000
 UNRESOLVED = "SITES_UNAVAILABLE"
 _SLOWLY = ["--task-ms", "6000", "--spread", "fixed"]
 """Longer than a lease without renewal."""
-TREE, TREE_FILES = "0x0x300", 300
+TREE, TREE_FILES = "0x0x1250", 1250
 """Three chunks."""
 
 

@@ -71,7 +71,8 @@ def write_large(path: Path, size_bytes: int) -> None:
 def write_many(folder: Path, count: int) -> None:
     """Writes small files, each with bytes of its own."""
     for number in range(count):
-        (folder / f"file {number:03}.dat").write_bytes(hashlib.shake_256(bytes([number])).digest(10_000 + number))
+        seed = number.to_bytes(2, "big")
+        (folder / f"file {number:03}.dat").write_bytes(hashlib.shake_256(seed).digest(10_000 + number))
 
 
 def same_trees(one: Path, other: Path) -> bool:
