@@ -48,7 +48,7 @@ def _service(name: str, addresses: Sequence[str]) -> Config:
         },
         "health_checks": [
             {
-                "timeout": "1s",
+                "timeout": "2s",  # a busy machine is no dead one
                 "interval": "1s",
                 "no_traffic_interval": "1s",
                 "unhealthy_threshold": 2,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +16,9 @@ _KINDS: dict[bytes, Kind] = {b"file": "file", b"dir": "directory", b"cdir": "dir
 _MAX_DIGITS = 19
 _TIME_DIGITS = 14
 _OCTAL = b"01234567"
+_EPOCH = date(1970, 1, 1).toordinal()
+_REMEMBERED = 1024
+"""Directories hold many files of few modes and days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ def entry_of(line: bytes) -> Entry:
     )
 
 
+@lru_cache(_REMEMBERED)
 def _mode(text: bytes) -> int:
     is_octal = 0 < len(text) <= _MAX_DIGITS and not text.strip(_OCTAL)
     return int(text, 8) & 0o7777 if is_octal else 0
@@ -83,13 +88,20 @@ def _seconds(modified: bytes) -> int:
     digits = modified[:_TIME_DIGITS]
     if len(digits) < _TIME_DIGITS or not digits.isdigit():
         return 0
-    month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, _TIME_DIGITS, 2))
-    if not 1 <= day <= 31 or hour > 23 or minute > 59 or second > 60:
+    hour, minute, second = int(digits[8:10]), int(digits[10:12]), int(digits[12:])
+    midnight = _midnight(digits[:8])
+    if midnight is None or hour > 23 or minute > 59 or second > 60:
         return 0
+    return midnight + (hour * 60 + minute) * 60 + second
+
+
+@lru_cache(_REMEMBERED)
+def _midnight(day: bytes) -> int | None:
+    """Returns when a day `YYYYMMDD` began (UTC); None where there is no such day."""
     try:
-        return calendar.timegm((int(digits[:4]), month, day, hour, minute, second))
+        return (date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal() - _EPOCH) * 86_400
     except ValueError:
-        return 0
+        return None
 
 
 def time_value(seconds: int) -> bytes:

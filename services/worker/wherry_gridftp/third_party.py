@@ -40,12 +40,15 @@ class Failure(Generic[Key]):
     Attributes:
         side: whose words `reply` are; None: both complain of the channel between them only.
         of_restart: whether the server does not keep what is there already: it may take the file from its start.
+        of_channel: whether the words are about the channel between them only, which breaks at both ends for whatever
+            reason.
     """
 
     key: Key
     side: Side | None
     reply: Reply
     of_restart: bool = False
+    of_channel: bool = False
 
 
 @dataclass(slots=True)
@@ -137,6 +140,10 @@ class ThirdParty(Generic[Key]):
         """Whether, after a refusal, both servers have said what they have to say of the first file without success."""
         return bool(self._under_way) and len(self._under_way[0].answers) == 2
 
+    def half_there(self) -> bool:
+        """Whether one server has confirmed the file whose turn it is, and the other has not spoken yet."""
+        return bool(self._under_way) and [reply.done for reply in self._under_way[0].answers.values()] == [True]
+
     def failure(self) -> Failure[Key] | None:
         """Returns why the first file that is not there is not; None where neither server has refused it.
 
@@ -158,7 +165,7 @@ class ThirdParty(Generic[Key]):
             if not _OF_THE_CHANNEL.search(_words(reply, first)):
                 return Failure(first.key, side, reply)
         only = next(iter(refusals)) if len(refusals) == 1 else None
-        return Failure(first.key, only, next(iter(refusals.values())))
+        return Failure(first.key, only, next(iter(refusals.values())), of_channel=True)
 
     def unconfirmed(self) -> list[Key]:
         """Returns what was handed in and is not known to be there, in order; what was begun comes first."""

@@ -23,7 +23,7 @@ from wherry_queue.states import Outcome, TaskState
 from wherry_testing.deployment import Person
 from wherry_testing.deployment_processes import LoggedProcess
 from wherry_testing.flow_callers import ReplicaCaller, copy_between, copy_of
-from wherry_testing.flows import REPLICAS, FlowDeployment, under_way, until
+from wherry_testing.flows import FILE_BY_FILE, REPLICAS, FlowDeployment, under_way, until
 from wherry_testing.queue_books import discrepancies
 from wherry_testing.rolling import Submitting, WatchingAll, WatchingOne
 from wherry_testing.running_copies import Folders, same_trees, write_many
@@ -285,11 +285,12 @@ def test_a_real_copy_goes_on_under_the_next_worker_and_no_attempt_is_lost(
         (folders.source / name).mkdir()
         write_many(folders.source / name, 6)
     folders.source_site.own("alice")
-    with flow.worker(at=(0, 1), settings="bulk = 1") as worker:
+    settings = f"bulk = 1\n{FILE_BY_FILE}"
+    with flow.worker(at=(0, 1), settings=settings) as worker:
         job = first.create(copy_between(folders))
         under_way(second, job.name, lambda: folders.arrived() >= 2)
         held, arrived = _end(worker), folders.arrived()
-        with flow.worker(at=(0, 1), settings="bulk = 1") as other:
+        with flow.worker(at=(0, 1), settings=settings) as other:
             under_way(second, job.name, lambda: folders.arrived() >= arrived + 2)
             _replace(flow, 0, "queue")
             joined = other.events("stream_opened")

@@ -109,7 +109,7 @@ def test_the_keyboard_alone_copies_a_folder_across(at_both: Visitor, source: Sou
 @pytest.mark.row("V11", missing=_MISSING_V11)
 @pytest.mark.row("J5")
 def test_progress_is_live_and_comes_by_one_stream(at_both: Visitor, source: Source) -> None:
-    run = source(20)
+    run = source(3000)
     streams = at_both.visit.paths.count(_WATCH)
     at_both.drag(at_both.row("left", run.name), at_both.pane("right").get_by_role("grid"))
     expect(at_both.jobs()).to_have_count(1)

@@ -294,7 +294,7 @@ async def test_deadlocked_transactions_are_run_again_until_both_have_done_their_
 
     async with asyncio.timeout(_DEADLINE_S):
         await asyncio.gather(database.write(both, 1, 2), database.write(both, 2, 1))
-    assert len(tries) == 3
+    assert len(tries) > 2, "one of them was sent back; and, where it was quick to come again, perhaps once more"
     words = await database.read(lambda c: c.execute(sa.text("select word from item order by id")).scalars().all())
     assert [sorted(word) for word in words] == [["1", "2", "x"], ["1", "2", "x"]]
     database.close()

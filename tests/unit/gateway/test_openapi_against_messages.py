@@ -85,11 +85,15 @@ def fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int) 
 
 def scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     rules = field.GetOptions().Extensions[_RULES]
+    if field.is_repeated:
+        rules = rules.repeated.items
     match field.type:
+        case FieldDescriptor.TYPE_STRING if choices := list(getattr(rules.string, "in")):
+            return st.sampled_from(choices)
         case FieldDescriptor.TYPE_STRING if rules.string.pattern:
             return st.from_regex(rules.string.pattern, fullmatch=True).filter(lambda text: not text.endswith("\n"))
         case FieldDescriptor.TYPE_STRING:
-            return st.text(max_size=min(20, rules.string.max_len or 20))
+            return st.text(min_size=rules.string.min_len, max_size=min(20, rules.string.max_len or 20))
         case FieldDescriptor.TYPE_BYTES:
             return st.binary(max_size=20)
         case FieldDescriptor.TYPE_BOOL:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from wherry_testing.scripted_copies import Between, commands, copy, plainly
 from wherry_testing.scripted_gridftp import ScriptedSession
+
+_WITHIN_S = 10.0
 
 
 @pytest.mark.row("T23", missing="gsiftp alone")
@@ -21,3 +25,25 @@ def test_a_file_over_which_servers_end_again_and_again_is_charged_and_the_others
         "three": None,
     }
     assert len(commands(source, b"RETR")) < 20
+
+
+@pytest.mark.row("T23", missing="gsiftp alone")
+def test_a_file_that_is_there_before_a_server_ends_is_not_charged_though_the_other_says_so_late(
+    between: Between,
+) -> None:
+    ended = threading.Event()
+
+    def at_source(command: bytes, session: ScriptedSession) -> None:
+        if command == b"RETR /deadly":
+            session.drop()
+            ended.set()
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        plainly(command, session)
+        if command.startswith(b"STOR "):
+            ended.wait(_WITHIN_S)
+
+    engine, _, destination = between(at_source, at_destination)
+    told = copy(engine, "one", "deadly", "two")
+    assert told == {"one": None, "deadly": "TRANSFER_BROKEN", "two": None}
+    assert len([command for command in commands(destination, b"STOR") if command.endswith(b"-0")]) == 1

@@ -117,6 +117,26 @@ def test_what_is_there_is_not_believed_after_a_refusal(between: Between) -> None
     assert commands(destination, b"REST") == [b"REST 0-3"]  # the one that waited
 
 
+def test_that_the_destination_complains_of_its_channel_while_the_source_is_lost_is_no_refusal(between: Between) -> None:
+    """Its words come before the end of the other connection is seen, where the machine is busy."""
+    complained = threading.Event()
+
+    class Complaining(Losing):
+        def lose(self, session: ScriptedSession) -> None:
+            session.reply(b"426 the data channel was closed")
+            complained.set()
+
+    def at_source(command: bytes, session: ScriptedSession) -> None:
+        sized(command, session)
+        if command.startswith(b"RETR ") and not complained.is_set():
+            complained.wait(20)
+            session.drop()
+
+    engine, source, destination = between(at_source, Complaining(b"0-3"), resume_bytes=1)
+    assert copied(engine, a_copy("file"))[0] == {"file": None}
+    assert commands(destination, b"REST") == commands(source, b"REST") == [b"REST 0-3"]
+
+
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_file_whose_source_looks_as_before_goes_on_when_all_connections_are_lost(
     between: Between, changed: bool

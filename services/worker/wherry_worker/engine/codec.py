@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from wherry_worker.engine.messages import PROTOCOL_VERSION, Message, Task
 
 _MESSAGES: dict[str, type] = {cls.__name__: cls for cls in typing.get_args(Message)}
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _TASKS: dict[str, type] = {cls.__name__: cls for cls in typing.get_args(Task)}
 
 
@@ -36,58 +38,97 @@ def decode(body: bytes) -> Message:
     if version != PROTOCOL_VERSION or name not in _MESSAGES:
         raise ProtocolError(f"version {version!r}, type {name!r}")
     try:
-        return typing.cast("Message", _build(_MESSAGES[name], content))
+        return typing.cast("Message", _reader(_MESSAGES[name])(content))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"type {name!r}") from error
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        plain = {}
-        for field in fields(value):
-            inner = getattr(value, field.name)
-            if inner != field.default:  # what is at its default is left out: entries travel by the thousand
-                plain[field.name] = _plain(inner)
-        if type(value).__name__ in _TASKS:
-            plain["t"] = type(value).__name__
-        return plain
-    if isinstance(value, tuple):
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is tuple:
         return [_plain(item) for item in value]
-    return value
+    plain = {}
+    for name, default in _defaults(kind):
+        inner = getattr(value, name)
+        if inner != default:  # what is at its default is left out: entries travel by the thousand
+            plain[name] = inner if type(inner) in _SCALARS else _plain(inner)
+    if kind.__name__ in _TASKS:
+        plain["t"] = kind.__name__
+    return plain
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _defaults(cls: type) -> Sequence[tuple[str, Any]]:
+    return [(field.name, field.default) for field in fields(cls)]
 
 
-def _build(cls: type, content: dict[str, Any]) -> object:
-    hints = _hints(cls)
-    return cls(**{name: _value(hints[name], item) for name, item in content.items() if name != "t"})
+Read = Callable[[Any], Any]
+"""Makes a value of what JSON has for it; raises KeyError, TypeError, ValueError or AttributeError where it is wrong."""
 
 
-def _value(hint: Any, item: Any) -> Any:
-    origin = typing.get_origin(hint)
+@cache
+def _reader(hint: Any) -> Read:
+    """Returns what reads values of a type. Made once for each: entries travel by the thousand."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
-        if not isinstance(item, list):
-            raise TypeError
-        inner = typing.get_args(hint)[0]
-        return tuple(_value(inner, part) for part in item)
+        return _tuple_reader(_reader(parts[0]))
     if origin in (types.UnionType, typing.Union):
-        choices = typing.get_args(hint)
+        return _choice_reader(parts)
+    if origin is Literal:
+        return _literal_reader(frozenset(parts))
+    if is_dataclass(hint):
+        return _dataclass_reader(typing.cast("type", hint))
+    return _scalar_reader(hint)
+
+
+def _tuple_reader(read: Read) -> Read:
+    def read_tuple(item: Any) -> Any:
+        if type(item) is not list:
+            raise TypeError
+        return tuple([read(part) for part in item])
+
+    return read_tuple
+
+
+def _choice_reader(choices: Sequence[Any]) -> Read:
+    read_first = _reader(next(choice for choice in choices if choice is not type(None)))
+
+    def read_choice(item: Any) -> Any:
         if item is None and type(None) in choices:
             return None
-        if isinstance(item, dict) and "t" in item:
-            return _build(_TASKS[item["t"]], item)
-        return _value(next(choice for choice in choices if choice is not type(None)), item)
-    if origin is Literal:
-        if item not in typing.get_args(hint):
+        if type(item) is dict and "t" in item:
+            return _reader(_TASKS[item["t"]])(item)
+        return read_first(item)
+
+    return read_choice
+
+
+def _literal_reader(choices: frozenset[Any]) -> Read:
+    def read_literal(item: Any) -> Any:
+        if item not in choices:
             raise ValueError
         return item
-    if is_dataclass(hint):
-        return _build(typing.cast("type", hint), item)
-    if hint is float and isinstance(item, int) and not isinstance(item, bool):
-        return float(item)
-    if type(item) is not hint:
+
+    return read_literal
+
+
+def _dataclass_reader(cls: type) -> Read:
+    readers = {name: _reader(hint) for name, hint in typing.get_type_hints(cls).items()}
+
+    def read_dataclass(content: Any) -> Any:
+        return cls(**{name: readers[name](item) for name, item in content.items() if name != "t"})
+
+    return read_dataclass
+
+
+def _scalar_reader(cls: type) -> Read:
+    def read_scalar(item: Any) -> Any:
+        if type(item) is cls:
+            return item
+        if cls is float and type(item) is int:
+            return float(item)
         raise TypeError
-    return item
+
+    return read_scalar

@@ -64,9 +64,12 @@ class ControlNamespace:
                 itself = True
                 held = held if entry.name == b".." else entry.count
             else:
-                name, target = to_text(entry.name), self._door.target(entry.target or b"")
-                unfit = Entry(name, "unlistable", problem=_LINE_BREAK)
-                found.append(unfit if _leads_out(name) else _entry(name, entry, target))
+                name = to_text(entry.name)
+                if _leads_out(name):
+                    found.append(Entry(name, "unlistable", problem=_LINE_BREAK))
+                else:
+                    target = None if entry.target is None else self._door.target(entry.target)
+                    found.append(_entry(name, entry, target))
         if not itself:
             self._refuse_file(path)
         yield from found

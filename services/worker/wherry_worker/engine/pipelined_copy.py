@@ -11,6 +11,7 @@ for another's: what was not confirmed before goes again under another temporary 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -335,7 +336,8 @@ class PipelinedCopy:
             if side is not None:
                 self._names_lost(side, broken.cause)
             elif pair is not None:
-                self._pair_lost(pair, broken.cause)
+                self._hear_out(pair, broken.connection)
+                self._pair_lost(pair, broken.cause, lost_connection=True)
             return
         if pair is None:
             return
@@ -371,13 +373,23 @@ class PipelinedCopy:
         if not (failure.of_restart and refused.start_over()):
             refused.fail(door_error("copy", Refused(failure.reply)), failure.side)
 
-    def _pair_lost(self, pair: ThirdParty[int], cause: ConnectionLost) -> None:
+    def _hear_out(self, pair: ThirdParty[int], lost: Connection) -> None:
+        """Takes what the other server has to say of the moment before: its markers, and what it confirms.
+
+        Without that a file would be charged with the loss that had arrived already.
+        """
+        others = [one for one in pair.connections.values() if one is not lost and one.fileno() >= 0]
+        looks = itertools.count()
+        with contextlib.suppress(Broken):
+            pump(others, lambda: next(looks) > 0 and not pair.half_there(), within_s=ANSWER_OF_THE_OTHER_S)
+
+    def _pair_lost(self, pair: ThirdParty[int], cause: ConnectionLost, *, lost_connection: bool = False) -> None:
         """A lost connection is charged to no file, unless several were lost over the same one among others.
 
         Something in that file may be what ends the server, and the others shall not suffer for it. Large ones go on
         from where they were instead.
         """
-        self._note_arrived(pair)
+        self._note_arrived(pair, lost_connection=lost_connection)
         error, head = door_error("copy", cause), pair.moving
         culprit = self._culprit(head)
         self._lost_at = head
@@ -396,13 +408,15 @@ class PipelinedCopy:
             return None
         return course if self._losses + 1 >= _MOST_LOSSES and self._charged < _MOST_LOSSES else None
 
-    def _note_arrived(self, pair: ThirdParty[int]) -> None:
+    def _note_arrived(self, pair: ThirdParty[int], *, lost_connection: bool = False) -> None:
         """Notes what is there of the file that moved; who has come on has lost nothing.
 
-        Of a file that was refused nothing is believed, nor of those behind it: it may be the next one's bytes.
+        Of a file that was refused nothing is believed, nor of those behind it: it may be the next one's bytes. That a
+        server complains of its channel while the other's connection is lost is no refusal.
         """
         failure = pair.failure()
-        believed = pair.moving if failure is None or failure.side is None else None
+        refused = failure is not None and failure.side is not None and not (lost_connection and failure.of_channel)
+        believed = None if refused else pair.moving
         for index in pair.begun():
             course = self._files.under_way.get(index)
             if course is not None and index == believed:
