@@ -20,7 +20,7 @@ from wherry_worker.engines import EngineHandle
 from wherry_worker.ports import Reports
 from wherry_worker.sending import BatchSender
 from wherry_worker.walking import WalkFailed, is_name
-from wherry_worker.work import Found, LeaseRef, ListOne
+from wherry_worker.work import Found, ListOne
 
 #: A listing to a depth ends here: all of it is kept for minutes, and somebody waits for it.
 MOST_ENTRIES = 1_000_000
@@ -43,23 +43,25 @@ async def list_for_caller(
     Raises WalkFailed after `most_entries` entries of a listing to a depth, and what the engine and the reports raise;
     what was found by then has been reported.
     """
-    found = _Found(reports, attempt.lease.ref, work.depth, most_entries)
-    try:
-        await _list(attempt, engine, work, found)
-    except EngineTaskFailed as failed:
-        await found.flush()
-        if found.told or not failed.problem.reason.endswith("NOT_A_DIRECTORY"):
+    async with BatchSender(reports, attempt.lease.ref) as sender:
+        found = _Found(sender, work.depth, most_entries)
+        try:
+            await _list(attempt, engine, work, found)
+        except EngineTaskFailed as failed:
+            await found.flush()
+            if found.told or not failed.problem.reason.endswith("NOT_A_DIRECTORY"):
+                raise
+            looked = await attempt.first(engine, Stat("source", work.path))
+            if not isinstance(looked, StatResult) or looked.entry is None:
+                raise
+            single = Found("", looked.entry.name, entries=(looked.entry,), listed_kind=looked.entry.kind)
+            await sender.add(replace(single, listed_depth=work.depth))
+            await sender.flush()
+            return
+        except WalkFailed:
+            await found.flush()
             raise
-        looked = await attempt.first(engine, Stat("source", work.path))
-        if not isinstance(looked, StatResult) or looked.entry is None:
-            raise
-        single = Found("", looked.entry.name, entries=(looked.entry,), listed_kind=looked.entry.kind)
-        await reports.report(attempt.lease.ref, [replace(single, listed_depth=work.depth)])
-        return
-    except WalkFailed:
         await found.flush()
-        raise
-    await found.flush()
 
 
 async def _list(attempt: Attempt, engine: EngineHandle, work: ListOne, found: _Found) -> None:
@@ -110,10 +112,10 @@ async def _list_one(attempt: Attempt, engine: EngineHandle, path: str, below: st
 class _Found:
     """What has been found, on its way up in batches."""
 
-    def __init__(self, reports: Reports, ref: LeaseRef, depth: int, most_entries: int) -> None:
+    def __init__(self, sender: BatchSender, depth: int, most_entries: int) -> None:
         self.depth = depth
         self.told = 0
-        self._sender = BatchSender(reports, ref)
+        self._sender = sender
         self._most = most_entries
         self._entries: list[Entry] = []
         self._weight = 0

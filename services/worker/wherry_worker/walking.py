@@ -168,8 +168,7 @@ async def walk_copy(
         extraneous=walk.rules.delete_extraneous,
         follow_links=walk.rules.follow_links,
     )
-    sender = BatchSender(reports, lease.ref)
-    async with aclosing(attempt.run(engine, listing)) as messages:
+    async with BatchSender(reports, lease.ref) as sender, aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
             for one in _in_order(message) if isinstance(message, EntryBatch) else ():
                 if batch.full:
@@ -180,8 +179,8 @@ async def walk_copy(
                     copy_entry(one, walk, batch)
             if isinstance(message, EntryBatch) and message.unlisted is not None:
                 batch.add_unlisted(ItemFailure(0, walk.source_path, message.unlisted, 0))
-    await sender.add(batch.take())
-    await sender.flush()
+        await sender.add(batch.take())
+        await sender.flush()
 
 
 async def _destination_is_new(attempt: Attempt, engine: EngineHandle, walk: WalkCopy) -> bool:
@@ -239,16 +238,15 @@ async def walk_remove(
         if walk.root and not walk.recursive:
             raise WalkFailed(_NOT_RECURSIVE_REMOVAL)
     batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
-    sender = BatchSender(reports, attempt.lease.ref)
     listing = ListDirectory(walk.path, after=walk.cursor or None)
-    async with aclosing(attempt.run(engine, listing)) as messages:
+    async with BatchSender(reports, attempt.lease.ref) as sender, aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
             for pair in message.pairs if isinstance(message, EntryBatch) else ():
                 if batch.full:
                     await sender.add(batch.take())
                 remove_entry(pair, walk, batch)
-    await sender.add(batch.take(remove_directory=True))
-    await sender.flush()
+        await sender.add(batch.take(remove_directory=True))
+        await sender.flush()
 
 
 async def walk_tree(
@@ -271,8 +269,10 @@ async def walk_tree(
             await reports.report(attempt.lease.ref, [Found("", "", remove_directory=True, directories_done=1)])
             return
     batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor else 1)
-    sender = BatchSender(reports, attempt.lease.ref)
-    async with aclosing(attempt.run(engine, ListDirectory(walk.path, after=walk.cursor or None))) as messages:
+    async with (
+        BatchSender(reports, attempt.lease.ref) as sender,
+        aclosing(attempt.run(engine, ListDirectory(walk.path, after=walk.cursor or None))) as messages,
+    ):
         async for message in messages:
             for pair in message.pairs if isinstance(message, EntryBatch) else ():
                 if batch.full:
@@ -280,8 +280,8 @@ async def walk_tree(
                 tree_entry(pair, walk, batch)
             if isinstance(message, EntryBatch) and message.unlisted is not None:
                 batch.add_unlisted(ItemFailure(0, walk.path, message.unlisted, 0))
-    await sender.add(batch.take(remove_directory=walk.directories_too))
-    await sender.flush()
+        await sender.add(batch.take(remove_directory=walk.directories_too))
+        await sender.flush()
 
 
 async def _copy_one_file(

@@ -24,6 +24,7 @@ from wherry_queue.states import Outcome, TaskKind, WorkClass
 from wherry_queue.store import replicas, settlements, sign_ins, submission
 from wherry_queue.workers import GivenLease, Outgoing, StoppedLease, WorkerStream
 
+_OF_LISTINGS = frozenset({"entries", "listed_kind", "listed_depth"})
 _MESSAGE_BYTES = 1 << 20
 _Part = TypeVar("_Part", pb.EndedSession, pb.Lease, pb.RenewedLease, pb.CancelledLease)
 
@@ -185,8 +186,9 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         cursor = b""
         thumbprint = current_caller().peer.thumbprint
         async for request in request_iterator:
-            job_id = await self._database.write(submission.report, _found(request, thumbprint))
-            cursor = request.cursor
+            found = _found(request, thumbprint)
+            job_id = await self._database.write(submission.report, found)
+            cursor = found.cursor
             self._dispatcher.changed([job_id])
             self._dispatcher.ready()
         return pb.ReportEntriesResponse(cursor=cursor)
@@ -291,12 +293,6 @@ def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
     directories = None
     if request.chunk_source_directory:
         directories = (request.chunk_source_directory, request.chunk_destination_directory)
-    entries = b""
-    if request.entries:
-        listed = pb.ReportEntriesRequest(
-            entries=request.entries, listed_kind=request.listed_kind, listed_depth=request.listed_depth
-        )
-        entries = listed.SerializeToString()
     return Found(
         task_id=task_id,
         fence=fence,
@@ -306,7 +302,6 @@ def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
         chunks=[_chunk(chunk) for chunk in request.chunks],
         directories=list(request.directories),
         remove_directory=request.remove_directory,
-        entries=entries,
         failures=[_failed_entry(failure) for failure in request.failures],
         directories_done=request.directories_done,
         chunk_directories=directories,
@@ -315,4 +310,14 @@ def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
         bytes_unchanged=request.bytes_unchanged,
         extraneous_chunks=[_chunk(chunk) for chunk in request.extraneous_chunks],
         extraneous_directories=list(request.extraneous_directories),
+        entries=_listed(request) if request.entries else b"",  # the last: it leaves nothing else of the message
     )
+
+
+def _listed(request: pb.ReportEntriesRequest) -> bytes:
+    """Returns what is kept of a listing. All else is taken out of the message: a copy of its entries costs more."""
+    fields: Sequence[Any] = [field.name for field, _ in request.ListFields()]  # the stubs know them by their literals
+    for name in fields:
+        if name not in _OF_LISTINGS:
+            request.ClearField(name)
+    return request.SerializeToString()

@@ -44,7 +44,7 @@ def decode(body: bytes) -> Message:
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind: type = type(value)
     if kind in _SCALARS:
         return value
     if kind is tuple:
