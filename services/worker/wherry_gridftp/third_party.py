@@ -140,9 +140,9 @@ class ThirdParty(Generic[Key]):
         """Whether, after a refusal, both servers have said what they have to say of the first file without success."""
         return bool(self._under_way) and len(self._under_way[0].answers) == 2
 
-    def half_there(self) -> bool:
-        """Whether one server has confirmed the file whose turn it is, and the other has not spoken yet."""
-        return bool(self._under_way) and [reply.done for reply in self._under_way[0].answers.values()] == [True]
+    def has_answered(self, side: Side) -> bool:
+        """Whether a server has given its final answer on the file whose turn it is; also where there is none."""
+        return not self._under_way or side in self._under_way[0].answers
 
     def failure(self) -> Failure[Key] | None:
         """Returns why the first file that is not there is not; None where neither server has refused it.

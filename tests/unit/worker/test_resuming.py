@@ -117,8 +117,11 @@ def test_what_is_there_is_not_believed_after_a_refusal(between: Between) -> None
     assert commands(destination, b"REST") == [b"REST 0-3"]  # the one that waited
 
 
-def test_that_the_destination_complains_of_its_channel_while_the_source_is_lost_is_no_refusal(between: Between) -> None:
+def test_that_the_destination_complains_of_its_channel_while_the_source_is_lost_is_no_refusal(
+    between: Between, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its words come before the end of the other connection is seen, where the machine is busy."""
+    monkeypatch.setattr("wherry_worker.engine.pipelined_copy.ANSWER_OF_THE_OTHER_S", 20.0)
     complained = threading.Event()
 
     class Complaining(Losing):

@@ -11,11 +11,11 @@ for another's: what was not confirmed before goes again under another temporary 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from wherry_gridftp.connection import Connection
 from wherry_gridftp.errors import ConnectionLost, GridFtpError, Refused, TimedOut
@@ -378,10 +378,10 @@ class PipelinedCopy:
 
         Without that a file would be charged with the loss that had arrived already.
         """
-        others = [one for one in pair.connections.values() if one is not lost and one.fileno() >= 0]
-        looks = itertools.count()
-        with contextlib.suppress(Broken):
-            pump(others, lambda: next(looks) > 0 and not pair.half_there(), within_s=ANSWER_OF_THE_OTHER_S)
+        for side, connection in pair.connections.items():
+            if connection is not lost:
+                with contextlib.suppress(Broken):
+                    pump([connection], partial(pair.has_answered, side), within_s=ANSWER_OF_THE_OTHER_S)
 
     def _pair_lost(self, pair: ThirdParty[int], cause: ConnectionLost, *, lost_connection: bool = False) -> None:
         """A lost connection is charged to no file, unless several were lost over the same one among others.
