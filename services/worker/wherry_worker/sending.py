@@ -53,10 +53,5 @@ class BatchSender:
 
     async def _sent(self) -> None:
         sending, self._sending = self._sending, None
-        if sending is None:
-            return
-        try:
-            await sending
-        except asyncio.CancelledError:
-            sending.cancel()
-            raise
+        if sending is not None:
+            await sending  # who is cancelled here cancels it with that
