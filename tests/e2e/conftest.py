@@ -38,7 +38,7 @@ def breakable(
 ) -> Iterator[RealDeployment]:
     """A deployment on PostgreSQL whose processes tests kill; leases lapse within seconds."""
     databases = {service: postgres_server.fresh() for service in _SERVICES}
-    settings = {"lease": "ttl_s = 4\nheartbeat_s = 0.8\nback_off_s = 0.5"}
+    settings = {"lease": "ttl_s = 8\nheartbeat_s = 0.8\nback_off_s = 0.5"}
     folder = tmp_path_factory.mktemp("breakable") / "centre"
     with RealDeployment(folder, databases=databases, settings=settings, workers=2) as deployment:
         yield deployment
@@ -60,7 +60,7 @@ def client_there(person_there: Person) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def small(two_sites: tuple[RealSite, RealSite], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDeployment]:
     """A deployment on SQLite without workers, for tests that bring their own; leases lapse within seconds."""
-    settings = {"lease": "ttl_s = 4\nheartbeat_s = 0.8\nback_off_s = 0.5"}
+    settings = {"lease": "ttl_s = 8\nheartbeat_s = 0.8\nback_off_s = 0.5"}
     folder = tmp_path_factory.mktemp("small") / "centre"
     with RealDeployment(folder, settings=settings, workers=0) as deployment:
         yield deployment

@@ -23,7 +23,7 @@ from wherry_testing.queue_cases import QueueCase, chunk_task, copy_job
 from wherry_testing.waiting import until
 from wherry_testing.watch_streams import Stream, WatchedReplica
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 NEVER_S = 3600.0
 

@@ -31,7 +31,7 @@ MANY = 14
 STALL_S = 8
 LARGE_BYTES = 800_000_000
 UNRESOLVED = "SITES_UNAVAILABLE"
-_SLOWLY = ["--task-ms", "6000", "--spread", "fixed"]
+_SLOWLY = ["--task-ms", "10000", "--spread", "fixed"]
 """Longer than a lease without renewal."""
 TREE, TREE_FILES = "0x0x1250", 1250
 """Three chunks."""

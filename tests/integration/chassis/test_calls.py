@@ -25,9 +25,10 @@ from wherry_chassis.revocations import Revocations
 from wherry_testing.access_tokens import TokenMaker
 from wherry_testing.chassis_service import Jobs, Leases, chassis_service, health_stub, reflection_stub
 from wherry_testing.pki import TestPki
+from wherry_testing.waiting import PATIENCE_S
 
 _PARTIAL = "every RPC x every role end to end"
-_DEADLINE_S = 20
+_DEADLINE_S = PATIENCE_S
 
 
 class _Gone(DomainError):

@@ -13,8 +13,9 @@ from wherry_chassis.revocations import Revocations
 from wherry_testing.access_tokens import TokenMaker
 from wherry_testing.chassis_service import chassis_service, health_stub
 from wherry_testing.pki import TestPki
+from wherry_testing.waiting import PATIENCE_S
 
-_DEADLINE_S = 20
+_DEADLINE_S = PATIENCE_S
 
 
 async def _until(watch: Any, status: int) -> None:

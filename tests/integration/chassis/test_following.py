@@ -32,8 +32,9 @@ from wherry_chassis.tls import ServiceChannels
 from wherry_chassis.tokens import RemoteKeys, TokenVerifier
 from wherry_testing.access_tokens import AUDIENCE, ISSUER, TokenMaker
 from wherry_testing.pki import TestPki
+from wherry_testing.waiting import PATIENCE_S
 
-_DEADLINE_S = 20
+_DEADLINE_S = PATIENCE_S
 
 
 class _Users(stubs.KeyServiceServicer, stubs.RevocationServiceServicer):

@@ -26,8 +26,9 @@ from wherry_chassis.tls import CHANNEL_OPTIONS, MaterialFiles, ServiceChannels
 from wherry_testing.access_tokens import TokenMaker
 from wherry_testing.chassis_service import Jobs, chassis_service, health_stub
 from wherry_testing.pki import TestPki
+from wherry_testing.waiting import PATIENCE_S
 
-_DEADLINE_S = 20
+_DEADLINE_S = PATIENCE_S
 _ROTATION = "signing and lease keys"
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from wherry_deploy.demonstration.inbox import Inbox
 from wherry_deploy.ports import free_ports
+from wherry_testing.waiting import PATIENCE_S
 from wherry_user.mail import Mail
 from wherry_user.smtp import SmtpMailer
 
-WITHIN_S = 10
+WITHIN_S = PATIENCE_S
 
 
 def _mailer(port: int) -> SmtpMailer:

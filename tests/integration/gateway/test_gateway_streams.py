@@ -20,13 +20,14 @@ from wherry_testing.chassis_service import Jobs, chassis_service
 from wherry_testing.gateway import Edge
 from wherry_testing.gateway_callers import Answer, ended, trailers_of
 from wherry_testing.pki import TestPki
+from wherry_testing.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _WATCH = "/wherry.queue.v1.JobService/WatchJob"
 _GET = "/wherry.queue.v1.JobService/GetJob"
 _JOB = pb.WatchJobRequest(name="jobs/1").SerializeToString()
-_WITHIN_S = 10.0
+_WITHIN_S = PATIENCE_S
 _T = TypeVar("_T")
 _NDJSON, _EVENTS = "application/json", "text/event-stream"
 

@@ -25,3 +25,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def queue(pki: TestPki, database_url: str, tmp_path: Path) -> AsyncIterator[QueueServiceUnderTest]:
     async with running_queue_service(pki, database_url, tmp_path) as service:
         yield service
+
+
+@pytest.fixture
+async def lapsing_queue(pki: TestPki, database_url: str, tmp_path: Path) -> AsyncIterator[QueueServiceUnderTest]:
+    """One whose leases lapse soon after their worker's last word."""
+    async with running_queue_service(pki, database_url, tmp_path, ttl_s=2) as service:
+        yield service

@@ -25,7 +25,7 @@ from wherry_testing.queue_service import (
 )
 from wherry_testing.refusals import refused
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 METHODS = list(pb.DESCRIPTOR.services_by_name["AdminService"].methods)
 LINK = pb.LimitSubject(link=pb.LinkSubject(source_site="sites/a", destination_site="sites/b"))

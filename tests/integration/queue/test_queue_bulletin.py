@@ -17,7 +17,7 @@ from wherry_queue.bulletin import Bulletin, Topic
 from wherry_testing.postgres import PostgresServer
 from wherry_testing.waiting import until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Replica:

@@ -16,7 +16,7 @@ from wherry.type.v1 import data_channel_pb2, entry_pb2
 from wherry_testing.queue_service import QueueServiceUnderTest, TestWorker, copy_request, next_of, packed
 from wherry_testing.refusals import fields_of, reason_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 if TYPE_CHECKING:
     Jobs = job_service_pb2_grpc.JobServiceAsyncStub  # its types have it, the module at run time has not

@@ -18,7 +18,7 @@ from wherry.type.v1 import entry_pb2
 from wherry_testing.queue_service import QueueServiceUnderTest, copy_request, packed
 from wherry_testing.refusals import reason_of
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 if TYPE_CHECKING:
     Jobs = job_service_pb2_grpc.JobServiceAsyncStub  # its types have it, the module at run time has not

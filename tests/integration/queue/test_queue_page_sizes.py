@@ -13,7 +13,7 @@ from wherry.type.v1 import entry_pb2
 from wherry_testing.queue_service import QueueServiceUnderTest, copy_request
 from wherry_testing.refusals import fields_of, reason_of
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 MEBIBYTE = 1 << 20
 LONG = "x" * 4000

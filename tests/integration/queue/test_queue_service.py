@@ -26,8 +26,6 @@ from wherry_testing.queue_service import (
 from wherry_testing.refusals import reason_of
 from wherry_testing.waiting import until
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def found(cursor: bytes, **values: Any) -> lease_service_pb2.ReportEntriesRequest:
     return lease_service_pb2.ReportEntriesRequest(cursor=cursor, **values)
@@ -267,12 +265,14 @@ async def test_a_job_waits_for_a_sign_in_where_the_site_service_says_so_and_not_
 
 
 @pytest.mark.row("D2")
-async def test_when_a_worker_is_lost_another_gets_its_task_with_a_higher_fence(queue: QueueServiceUnderTest) -> None:
-    async with queue.jobs() as jobs:
-        await jobs.CreateJob(copy_request(), metadata=queue.as_user())
-        async with queue.worker("lost", bulk=1) as lost:
+async def test_when_a_worker_is_lost_another_gets_its_task_with_a_higher_fence(
+    lapsing_queue: QueueServiceUnderTest,
+) -> None:
+    async with lapsing_queue.jobs() as jobs:
+        await jobs.CreateJob(copy_request(), metadata=lapsing_queue.as_user())
+        async with lapsing_queue.worker("lost", bulk=1) as lost:
             first = await lost.lease()
-        async with queue.worker("next", bulk=1) as worker:
+        async with lapsing_queue.worker("next", bulk=1) as worker:
             second = await worker.lease()
             assert second.lease.task == first.lease.task
             assert second.lease.fence == first.lease.fence + 1
@@ -281,12 +281,12 @@ async def test_when_a_worker_is_lost_another_gets_its_task_with_a_higher_fence(q
 
 
 @pytest.mark.row("D2")
-async def test_a_worker_that_hangs_on_an_open_stream_loses_its_leases(queue: QueueServiceUnderTest) -> None:
-    async with queue.jobs() as jobs, queue.worker("hung", bulk=1) as hung:
-        await jobs.CreateJob(copy_request(), metadata=queue.as_user())
+async def test_a_worker_that_hangs_on_an_open_stream_loses_its_leases(lapsing_queue: QueueServiceUnderTest) -> None:
+    async with lapsing_queue.jobs() as jobs, lapsing_queue.worker("hung", bulk=1) as hung:
+        await jobs.CreateJob(copy_request(), metadata=lapsing_queue.as_user())
         first = await hung.lease()
         hung.fall_silent()
-        async with queue.worker("next", bulk=1) as worker:
+        async with lapsing_queue.worker("next", bulk=1) as worker:
             second = await worker.lease()
             assert (second.lease.task, second.lease.fence) == (first.lease.task, first.lease.fence + 1)
             assert await hung.settle(first) == lease_service_pb2.SETTLEMENT_STATUS_STALE
@@ -346,7 +346,7 @@ async def test_a_lease_token_is_bound_to_the_worker_and_signed_by_a_published_ke
         assert (claims["task"], claims["fence"]) == (lease.lease.task, lease.lease.fence)
         assert claims["user"] == "users/a"
         assert claims["sites"] == ["sites/a", "sites/b"]
-        assert 0 < claims["exp"] - claims["iat"] <= 2
+        assert 0 < claims["exp"] - claims["iat"] <= 20
 
 
 @pytest.mark.row("A1", missing="every RPC x every role end to end")

@@ -27,7 +27,7 @@ from wherry_testing.queue_service import (
 )
 from wherry_testing.refusals import reason_of, refused
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 QUIET_S = 0.3
 Jobs: TypeAlias = "job_service_pb2_grpc.JobServiceAsyncStub"

@@ -14,7 +14,7 @@ from wherry.type.v1 import entry_pb2
 from wherry_testing.queue_service import DEADLINE_S, QueueServiceUnderTest, copy_request
 from wherry_testing.refusals import fields_of, reason_of
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.row("J3"), pytest.mark.row("D2")]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.row("J3"), pytest.mark.row("D2")]
 
 if TYPE_CHECKING:
     Jobs = job_service_pb2_grpc.JobServiceAsyncStub  # its types have it, the module at run time has not
@@ -166,9 +166,9 @@ async def test_a_site_that_there_is_not_fails_the_job_and_names_it(queue: QueueS
 
 @pytest.mark.row("W4")
 async def test_one_whose_owner_is_not_signed_in_waits_for_that(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
-    queue.sites.sign_out("users/a", "sites/b")
     accepted = await jobs.CreateJob(copy_request(), metadata=queue.as_user())
     assert waits(accepted) == UNRESOLVED
+    queue.sites.sign_out("users/a", "sites/b")
     queue.sites.away = False
     parked = await told(queue, jobs, accepted.name, lambda job: job.state == pb.JOB_STATE_WAITING_FOR_SIGN_IN)
     assert (parked.waiting_reason.reason, parked.waiting_reason.site) == ("SIGN_IN_REQUIRED", "sites/b")

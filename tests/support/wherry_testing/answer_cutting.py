@@ -27,8 +27,9 @@ import grpc
 from wherry_chassis.server import SERVER_OPTIONS
 from wherry_chassis.tls import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, Material
 from wherry_testing.cutting import Cutter, Relay
+from wherry_testing.waiting import PATIENCE_S
 
-_WITHIN_S = 30.0
+_WITHIN_S = PATIENCE_S
 _TRANSPORT = ("user-agent", "content-type", "te")
 """Headers of the connection that a call came by."""
 

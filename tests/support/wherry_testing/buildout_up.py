@@ -20,6 +20,7 @@ from types import TracebackType
 
 from wherry_chassis.buildout import Buildout, Gateway, load
 from wherry_testing.traces import processes_of
+from wherry_testing.waiting import PATIENCE_S
 
 BIN = Path(sys.executable).parent
 _READY_WITHIN_S = 120.0
@@ -146,7 +147,7 @@ class RunningDeployment:
         return section
 
 
-def wait_until(condition: Callable[[], object], within_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], within_s: float = PATIENCE_S) -> None:
     """Polls `condition` until it is true; DeploymentFailed after `within_s`."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -21,10 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from wherry_testing.waiting import PATIENCE_S
+
 T = TypeVar("T")
 Place = tuple[str, int] | Path
 """Where somebody listens: host and port, or a unix socket."""
-_WITHIN_S = 10.0
+_WITHIN_S = PATIENCE_S
 
 
 class _Side(asyncio.Protocol):

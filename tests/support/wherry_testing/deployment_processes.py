@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-READY_WITHIN_S = 60.0
-_STOP_WITHIN_S = 20.0
+from wherry_testing.waiting import PATIENCE_S
+
+READY_WITHIN_S = 2 * PATIENCE_S
+_STOP_WITHIN_S = PATIENCE_S
 _FINISH_WITHIN_S = 3.0
 _POLL_S = 0.02
 
@@ -25,7 +27,9 @@ class NotInTime(AssertionError):
     """Something that had to happen did not; the message says what, and what the process said last."""
 
 
-def wait_until(condition: Callable[[], object], what: str, within_s: float = 30.0, poll_s: float = _POLL_S) -> Any:
+def wait_until(
+    condition: Callable[[], object], what: str, within_s: float = PATIENCE_S, poll_s: float = _POLL_S
+) -> Any:
     """Returns the first true value of `condition`; raises NotInTime where there is none in time."""
     deadline_s = time.monotonic() + within_s
     while not (value := condition()):

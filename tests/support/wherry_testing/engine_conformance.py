@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wherry_testing.waiting import PATIENCE_S
 from wherry_worker.engine.messages import (
     ChecksumFile,
     ChecksumResult,
@@ -60,7 +61,7 @@ class EngineRig:
     keeps_times: bool = True
 
 
-async def run(engine: EngineHandle, task: Task, within_s: float = 60) -> list[Message]:
+async def run(engine: EngineHandle, task: Task, within_s: float = PATIENCE_S) -> list[Message]:
     """Runs a task to its end and returns what the engine told."""
     return [message async for message in engine.run(task, time.monotonic() + within_s)]
 

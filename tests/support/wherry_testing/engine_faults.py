@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wherry_testing.sites import RealSite
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_worker.access import EngineFolder
 from wherry_worker.channel_context import channel_context
 from wherry_worker.engine.messages import (
@@ -168,7 +168,7 @@ def written_bytes(folder: Path) -> int:
     return total
 
 
-async def no_temporaries(folder: Path, within_s: float = 10) -> None:
+async def no_temporaries(folder: Path, within_s: float = PATIENCE_S) -> None:
     """Fails where temporaries stay; a server may take a moment to notice that a connection has ended."""
     try:
         await until(lambda: not temporaries(folder), within_s)

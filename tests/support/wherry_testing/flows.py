@@ -29,6 +29,7 @@ from wherry_testing.answer_cutting import AnswerCutter, AnswerRelay
 from wherry_testing.deployment import Person, RealDeployment
 from wherry_testing.deployment_processes import LoggedProcess, wait_until
 from wherry_testing.flow_callers import ReplicaCaller
+from wherry_testing.waiting import PATIENCE_S
 
 REPLICAS = (0, 1)
 _SERVICES = ("user", "site", "queue")
@@ -50,7 +51,7 @@ class FlowDeployment(RealDeployment):
     """
 
     def __init__(self, folder: Path, databases: Mapping[str, str], settings: Mapping[str, str] | None = None) -> None:
-        short = {"lease": "ttl_s = 4\nheartbeat_s = 0.8\nback_off_s = 0.5"}
+        short = {"lease": "ttl_s = 8\nheartbeat_s = 0.8\nback_off_s = 0.5"}
         super().__init__(
             folder, databases=databases, settings=short | dict(settings or {}), workers=0, replicas=len(REPLICAS)
         )
@@ -249,12 +250,12 @@ def _engine(url: str) -> sa.Engine:
     return sa.create_engine(url, poolclass=sa.NullPool)
 
 
-def until(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
     """Returns the first true value of `condition`; fails where there is none in time."""
     return wait_until(condition, what, within_s, 0.02)
 
 
-def under_way(caller: ReplicaCaller, job: str, condition: Callable[[], object], within_s: float = 60.0) -> None:
+def under_way(caller: ReplicaCaller, job: str, condition: Callable[[], object], within_s: float = PATIENCE_S) -> None:
     """Waits until a copy has come so far; fails at once where it has ended, or waits for somebody."""
     running = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_EXPANDING, pb.JOB_STATE_RUNNING)
     looked_s = time.monotonic()
@@ -272,7 +273,7 @@ def under_way(caller: ReplicaCaller, job: str, condition: Callable[[], object], 
     until(so_far, f"{job} is under way", within_s)
 
 
-def in_state(caller: ReplicaCaller, job: str, *states: pb.JobState.ValueType, within_s: float = 30.0) -> pb.Job:
+def in_state(caller: ReplicaCaller, job: str, *states: pb.JobState.ValueType, within_s: float = PATIENCE_S) -> pb.Job:
     """Waits until a job is in one of these states; returns it."""
 
     def there() -> pb.Job | None:

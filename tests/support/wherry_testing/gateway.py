@@ -31,12 +31,13 @@ from wherry_testing.gateway_callers import Answer, GrpcCaller, HttpCaller, Kind
 from wherry_testing.pki import TestPki
 from wherry_testing.recording_upstream import Reached, RecordingUpstream
 from wherry_testing.sites import free_ports
+from wherry_testing.waiting import PATIENCE_S
 
 SERVICES = ("user", "site", "queue")
 _JWKS = "/wherry.user.v1.KeyService/GetJwks"
 _FETCHER = "Go-browser"
 """How Envoy's token filter names itself, as user agent, when it asks for keys."""
-_READY_WITHIN_S = 20.0
+_READY_WITHIN_S = PATIENCE_S
 _FOR_TESTS = ("--log-level", "warning", "--component-log-level", "misc:error", "--file-flush-interval-msec", "100")
 _STOP_WITHIN_S = 10.0
 _POLL_S = 0.01
@@ -249,7 +250,7 @@ class Edge:
         """Asks Envoy's own interface; returns the HTTP status."""
         return self._ask_admin(method, path)[0]
 
-    def wait(self, condition: Callable[[], object], within_s: float = 10) -> float:
+    def wait(self, condition: Callable[[], object], within_s: float = PATIENCE_S) -> float:
         """Returns after how many seconds the condition held; raises TimeoutError after `within_s`."""
         started_s = time.monotonic()
         while not condition():

@@ -18,10 +18,11 @@ import grpc
 from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from wherry_testing.waiting import PATIENCE_S
 
 Kind = Literal["json", "grpc", "grpc-web"]
 KINDS: Sequence[Kind] = ("json", "grpc", "grpc-web")
-_WITHIN_S = 20.0
+_WITHIN_S = PATIENCE_S
 _TRAILERS = 0x80
 """The flag of a gRPC-Web frame that holds trailers."""
 

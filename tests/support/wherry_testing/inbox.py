@@ -14,6 +14,7 @@ from email.policy import default
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from wherry_testing.waiting import PATIENCE_S
 
 _TOKEN = re.compile(r"wherry verify (\S+)")
 
@@ -60,7 +61,7 @@ class Inbox:
             server.close()
             await server.wait_closed()
 
-    async def wait_for(self, to: str, *, count: int = 1, timeout_s: float = 10) -> EmailMessage:
+    async def wait_for(self, to: str, *, count: int = 1, timeout_s: float = PATIENCE_S) -> EmailMessage:
         """Returns the newest mail to an address, once there are `count`; fails if that takes too long."""
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.to(to)) >= count)

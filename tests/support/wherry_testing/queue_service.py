@@ -34,9 +34,12 @@ from wherry_fakes.site_directory import FakeSiteDirectory
 from wherry_fakes.token_issuers import FakeUserKeys
 from wherry_queue.app import build
 from wherry_testing.pki import TestPki
+from wherry_testing.waiting import PATIENCE_S
 
 _ROLES = ("user", "queue", "worker", "client", "operator", "gateway", "site")
-DEADLINE_S = 10.0
+DEADLINE_S = PATIENCE_S
+_TTL_S = 20.0
+"""Of leases; long, since a test and its service share a process: when that stands still, its workers seem silent."""
 
 
 class TestWorker:
@@ -303,7 +306,7 @@ def _buildout(
                 "queue": section("queue", "127.0.0.1:0", database_url) | {"heartbeat_s": watch_heartbeat_s},
             },
             "worker": {"certificate": worker.certificate, "key": worker.key, "state": folder / "worker"},
-            "lease": {"ttl_s": 2.0, "heartbeat_s": 0.3, "back_off_s": 0.01, "listing_wait_s": 2.0} | lease,
+            "lease": {"ttl_s": _TTL_S, "heartbeat_s": 0.3, "back_off_s": 0.01, "listing_wait_s": 2.0} | lease,
             "tokens": {"signing_key_encryption_key": "env:UNUSED"},
             "mail": {"host": "localhost", "port": 25, "sender": "wherry@localhost"},
             "access": {"roles": pki.roles},

@@ -21,10 +21,11 @@ import grpc
 from wherry.queue.v1 import job_service_pb2 as pb
 from wherry_client.jobs import ENDED
 from wherry_testing.flow_callers import ReplicaCaller
+from wherry_testing.waiting import PATIENCE_S
 
 _AGAIN_S = 0.05
 _EVERY_S = 0.3
-_TAKEN_WITHIN_S = 20.0
+_TAKEN_WITHIN_S = PATIENCE_S
 _WATCH_S = 900.0
 
 

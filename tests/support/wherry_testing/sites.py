@@ -28,10 +28,12 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from wherry_testing.waiting import PATIENCE_S
+
 _KIT = Path(__file__).resolve().parents[3] / "endpoint-kit"
 _SYSTEM_PYTHON = "/usr/bin/python3"
-_INSTALL_WITHIN_S = 60.0
-_READY_WITHIN_S = 40.0
+_INSTALL_WITHIN_S = 2 * PATIENCE_S
+_READY_WITHIN_S = 2 * PATIENCE_S
 _STOP_WITHIN_S = 15.0
 # Below Linux's ephemeral ports (32768 and up), so that no outgoing connection takes a chosen port.
 _PORTS = range(20_000, 32_000)
@@ -319,7 +321,7 @@ def merged_trust(folder: Path, sites: Sequence[RealSite]) -> Path:
     return folder
 
 
-def wait_until(condition: Any, within_s: float = 10.0) -> None:
+def wait_until(condition: Any, within_s: float = PATIENCE_S) -> None:
     """Poll `condition` until it is true; SiteFailed after `within_s`."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -16,7 +16,7 @@ from wherry_queue.bulletin import Bulletin
 from wherry_queue.servicer.watching import JobShowing, WatchServicer
 from wherry_queue.store.waiting import Circumstances
 from wherry_queue.watch_feed import WatchFeed
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 
 
 class Stream:
@@ -37,7 +37,7 @@ class Stream:
         self.flows.set()
         self.running = asyncio.create_task(self._run(user, messages))
 
-    async def says(self, condition: Callable[[pb.Job], object], within_s: float = 30) -> pb.Job:
+    async def says(self, condition: Callable[[pb.Job], object], within_s: float = PATIENCE_S) -> pb.Job:
         """Waits until the condition holds for a job, as it was said last."""
 
         def found() -> list[pb.Job]:

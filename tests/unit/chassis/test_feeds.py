@@ -11,7 +11,7 @@ from typing import Any
 
 from wherry_chassis.errors import DatabaseUnavailable
 from wherry_chassis.feed import Batch, Feed
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Items:
 
 
 async def next_of(stream: AsyncIterator[Batch[Item]]) -> Batch[Item]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(stream)
 
 
@@ -134,7 +134,7 @@ async def test_closing_ends_the_streams() -> None:
     waiting = asyncio.create_task(anext(stream, None))
     await asyncio.sleep(0)
     feed.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert await waiting is None
 
 

@@ -6,8 +6,9 @@ import signal
 
 import pytest
 from wherry_deploy.stopping import ended_by_signal
+from wherry_testing.waiting import PATIENCE_S
 
-WITHIN_S = 10
+WITHIN_S = PATIENCE_S
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

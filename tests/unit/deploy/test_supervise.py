@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from wherry_deploy.supervise import Program, ProgramFailed, run_to_end, supervise
 from wherry_testing.deployment_processes import is_alive
+from wherry_testing.waiting import PATIENCE_S
 
-WITHIN_S = 20.0
+WITHIN_S = PATIENCE_S
 READY = "print('up', flush=True)\n"
 IDLE = READY + "import time\nwhile True: time.sleep(60)\n"
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from wherry_chassis.feed import Batch
 from wherry_fakes.user_store import MemoryUserStore
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_user.revocations import Revocation, RevocationFeed, Subject
 
 
@@ -19,7 +19,7 @@ def ended(store: MemoryUserStore, subject: str) -> Revocation:
 
 
 async def next_of(stream: AsyncIterator[Batch[Revocation]]) -> Batch[Revocation]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(stream)
 
 

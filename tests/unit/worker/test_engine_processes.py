@@ -18,7 +18,7 @@ from wherry_fakes import folder_engine_boot
 from wherry_fakes.worker_access import folder_access, folder_plan, folder_pool
 from wherry_testing.deployment_processes import is_alive
 from wherry_testing.engine_conformance import copy_with, listing, names_in, run
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_worker.access import EngineFolder, Visit, wipe
 from wherry_worker.engine.messages import (
     CopyFiles,
@@ -60,7 +60,7 @@ def task_for(name: str) -> CopyFiles:
     return CopyFiles("job.1", 1, "/", "/", (CopyItem(0, name, name),))
 
 
-async def death(pool: EnginePool, plan: Plan, name: str, within_s: float = 20) -> str:
+async def death(pool: EnginePool, plan: Plan, name: str, within_s: float = PATIENCE_S) -> str:
     (Path(plan.source.endpoint.root_path) / name).write_bytes(b"12345678")
     async with pool.engine(KEY, plan) as engine:
         with pytest.raises(EngineDied) as died:

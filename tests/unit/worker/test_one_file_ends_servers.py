@@ -7,8 +7,9 @@ import threading
 import pytest
 from wherry_testing.scripted_copies import Between, commands, copy, plainly
 from wherry_testing.scripted_gridftp import ScriptedSession
+from wherry_testing.waiting import PATIENCE_S
 
-_WITHIN_S = 10.0
+_WITHIN_S = PATIENCE_S
 
 
 @pytest.mark.row("T23", missing="gsiftp alone")

@@ -280,6 +280,8 @@ _COUNTED: dict[Shape, int] = {"copy_files": 40, "pairs": 350, "remove_files": 40
 """Shapes with so many files at most."""
 _AHEAD = 0.25
 """Jobs are asked for so far ahead of the work, as a part of all of it: there is always something waiting."""
+_SPARE = 1.1
+"""The planned tasks, as a multiple of those that must be: where a walk fails for good, its tree becomes none."""
 _ENDED_SHORT = 0.8
 """The part of the planned tasks that comes to be settled; the rest is cancelled."""
 
@@ -328,14 +330,16 @@ def _bans(dice: random.Random, scale: Scale) -> Iterator[Ban]:
 
 def _submissions(dice: random.Random, scale: Scale) -> Iterator[Step]:
     """Yields jobs until they are enough, and what is asked of some of them later."""
-    tasks = number = 0
-    goal = scale.tasks * 1.15  # what is cancelled early becomes no tasks
-    while tasks < goal:
+    tasks = certain = number = 0
+    while certain < scale.tasks * _SPARE:
         job = _job(dice, scale, number, small=dice.random() < 0.45)
         at = max(int((tasks - _AHEAD * scale.tasks) * _ENDED_SHORT), 0)
+        controls = list(_controls(dice, job, at, scale))
         yield Step(at, Submit(job))
-        yield from _controls(dice, job, at, scale)
+        yield from controls
         tasks += job.task_count
+        if not any(isinstance(step.act, Control) and step.act.act.startswith("cancel") for step in controls):
+            certain += job.task_count  # what is cancelled early becomes no tasks
         number += 1
 
 
