@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wherry_client.command import console
 from wherry_deploy.demonstration import source_data
 from wherry_deploy.demonstration.verify import Comparison, compare
 from wherry_testing.deployment import Person, RealDeployment
@@ -63,9 +64,10 @@ def main_copy(alice: Person, fresh_folders: Callable[[], Folders]) -> MainCopy:
     folders.source_site.own("alice")
     paths = [path for path in folders.source.rglob("*") if path.is_file()]
     places = f"site-a:{folders.source.name}", f"site-b:{folders.destination.name}/data"
-    job = alice.wherry.must("cp", "-r", "--no-wait", *places).out.strip()
-    lines = alice.wherry.must("job", "watch", "--json", job, within_s=200).out.splitlines()
-    watched = [json.loads(line)["job"] for line in lines]
+    with alice.wherry.client() as client:
+        next(client.jobs.all(), None)  # connected by now: a command would begin to watch when much of it is over
+        job = alice.wherry.must("cp", "-r", "--no-wait", *places).out.strip()
+        watched: list[dict[str, Any]] = [console.as_json(one) for one in client.jobs.watch(f"jobs/{job}")]
     compared = compare(folders.source, folders.destination / "data")
     return MainCopy(folders, len(paths), sum(path.stat().st_size for path in paths), job, watched, compared)
 
@@ -128,6 +130,13 @@ def test_the_stream_tells_the_rate_now_and_on_average_and_the_time_elapsed(main_
     elapsed_s = [float(progress["elapsed"].removesuffix("s")) for progress in progresses if "elapsed" in progress]
     assert all(one <= other for one, other in itertools.pairwise(elapsed_s))
     assert elapsed_s[-1] > 0
+
+
+@pytest.mark.row("J5")
+@pytest.mark.row("C4", missing="pause, resume, retry, logs, receipt")
+def test_who_watches_a_copy_that_is_over_is_told_how_it_ended(main_copy: MainCopy, alice: Person) -> None:
+    lines = alice.wherry.must("job", "watch", "--json", main_copy.job).out.splitlines()
+    assert json.loads(lines[-1])["job"]["state"] == "JOB_STATE_SUCCEEDED"
 
 
 @pytest.mark.row("J2")

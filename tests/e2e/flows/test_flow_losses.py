@@ -28,7 +28,7 @@ from wherry_testing.running_copies import COPY_FILES, Folders, same_trees, write
 pytestmark = pytest.mark.row("D2")
 
 MANY = 14
-STALL_S = 8
+STALL_S = 15
 LARGE_BYTES = 800_000_000
 UNRESOLVED = "SITES_UNAVAILABLE"
 _SLOWLY = ["--task-ms", "10000", "--spread", "fixed"]
@@ -270,8 +270,7 @@ def test_an_engine_that_stands_still_is_killed_and_another_does_the_rest(
     folders = fresh_folders()
     write_large(folders.source / "large.dat", LARGE_BYTES)
     folders.source_site.own("alice")
-    settings = "\n".join(f"{name} = {STALL_S}" for name in ("stall_s", "verify_stall_s", "other_stall_s"))
-    with flow.worker(at=1, settings=settings) as worker:
+    with flow.worker(at=1, settings=f"stall_s = {STALL_S}") as worker:
         job = first.create(copy_between(folders))
         under_way(first, job.name, lambda: folders.moved_bytes() > LARGE_BYTES // 20)
         engines = worker.children()
@@ -279,7 +278,7 @@ def test_an_engine_that_stands_still_is_killed_and_another_does_the_rest(
         for engine in engines:
             os.kill(engine, signal.SIGSTOP)
         # One of them may be idle: nobody waits for that one, and it is kept until it is needed or has idled for long.
-        until(lambda: not all(is_alive(engine) for engine in engines), "the stopped engine is killed", 3 * STALL_S)
+        until(lambda: not all(is_alive(engine) for engine in engines), "the stopped engine is killed")
         ended = first.ended(job.name)
     assert ended.state == pb.JOB_STATE_SUCCEEDED
     assert same_trees(folders.source, folders.destination / "data")
