@@ -14,5 +14,5 @@ pytest_plugins = [
     "wherry_testing.pki_fixtures",
     "wherry_testing.site_fixtures",
     "wherry_testing.postgres_fixtures",
-    "wherry_testing.deployment_fixtures",
+    "wherry_testing.scheduling",
 ]

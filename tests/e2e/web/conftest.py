@@ -22,7 +22,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def centre(two_sites: tuple[RealSite, RealSite], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDeployment]:
     """A deployment that shows both sites to everybody; its services may be stopped and started."""
     settings = {"lease": "ttl_s = 20\nheartbeat_s = 3\nback_off_s = 0.5"}
