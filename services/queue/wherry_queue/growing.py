@@ -70,13 +70,13 @@ def grow(walk: Walk, found: Found) -> Grown:
         return Grown(tasks, extraneous_total=len(found.directories) + files)
     copying = kind is TaskKind.WALK_COPY
     if copying:
-        directories = len(found.directories) + (found.directories_done if walk.root else 0)
+        directories = len(found.directories) + found.inner_directories + (found.directories_done if walk.root else 0)
     else:
         directories = sum(task.kind in _DIRECTORY_OF.values() for task in tasks)
     return Grown(
         [*tasks, *_extraneous(walk, found)],
         directories_total=directories,
-        directories_done=found.directories_done if copying else 0,
+        directories_done=found.directories_done + found.inner_directories if copying else 0,
         files_total=files + found.files_unchanged,
         bytes_total=size_bytes + found.bytes_unchanged,
         extraneous_total=len(found.extraneous_directories) + _sums(found.extraneous_chunks)[0],
@@ -95,7 +95,7 @@ def _walks(walk: Walk, kind: TaskKind, found: Found) -> list[NewTask]:
             join(walk.source_path, name),
             None if walk.destination_path is None else join(walk.destination_path, name),
             phase=walk.phase,
-            depth=walk.depth + 1,
+            depth=walk.depth + 1 + name.count(b"/"),
             root_length=len(walk.source_path) if walk.root else walk.root_length,
             extraneous=walk.extraneous,
         )
@@ -113,6 +113,7 @@ def _chunks(walk: Walk, kind: TaskKind, found: Found) -> list[NewTask]:
             phase=walk.phase,
             depth=walk.depth,
             extraneous=walk.extraneous,
+            below=found.below,
             payload=chunk.payload,
             entry_count=chunk.entry_count,
             total_bytes=chunk.total_bytes,

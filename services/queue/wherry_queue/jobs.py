@@ -103,7 +103,7 @@ class NewTask:
     Attributes:
         phase: 0 at once; a later one waits until all before have ended.
         root: whether the user named this path; then it may be a file.
-        root_length, extraneous, cleans, cleans_fence: as `models.Task` has them.
+        root_length, extraneous, below, cleans, cleans_fence: as `models.Task` has them.
     """
 
     kind: TaskKind
@@ -114,6 +114,7 @@ class NewTask:
     root: bool = False
     root_length: int = 0
     extraneous: bool = False
+    below: bool = False
     payload: bytes | None = None
     entry_count: int = 0
     total_bytes: int = 0
@@ -193,6 +194,8 @@ class Found:
         skipped: entries that are left out as the options say; no failures.
         files_unchanged, bytes_unchanged: of files that need nothing.
         extraneous_chunks, extraneous_directories: files and names of directories that only the destination has.
+        inner_directories: that the walk goes into itself, made or found by now.
+        below: whether names in the chunks may lie below the walk's directory.
     """
 
     task_id: int
@@ -212,6 +215,8 @@ class Found:
     bytes_unchanged: int = 0
     extraneous_chunks: Sequence[Chunk] = ()
     extraneous_directories: Sequence[bytes] = ()
+    inner_directories: int = 0
+    below: bool = False
 
 
 def copy_tasks(items: Sequence[tuple[bytes, bytes]], *, same_site: bool, deletes: bool = False) -> list[NewTask]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wherry_worker.engine.paths import to_bytes
 from wherry_worker.work import ChunkItem, Found, ItemFailure
@@ -40,6 +40,9 @@ class BatchBuilder:
     chunk_destination_directory: str = ""
     #: 1 until the first batch has gone: the walk's own directory was made or found.
     directories_done: int = 0
+    #: Where the names that are added lie: a sub-directory's name with a slash; and what stands before them in cursors.
+    below: str = ""
+    cursor_base: str = ""
     _after: str = field(init=False)
     _chunks: list[tuple[ChunkItem, ...]] = field(default_factory=list)
     _open: list[ChunkItem] = field(default_factory=list)
@@ -52,13 +55,18 @@ class BatchBuilder:
     _bytes_unchanged: int = 0
     _extraneous: list[ChunkItem] = field(default_factory=list)
     _extraneous_directories: list[str] = field(default_factory=list)
+    _inner_directories: int = 0
     _weight: int = 0
+    _taken: int = 0
 
     def __post_init__(self) -> None:
         self._after = self.cursor
 
     def add_file(self, item: ChunkItem) -> None:
         """Adds a file to the open chunk, closing it where it is full."""
+        if self.below:
+            arrival = self.below + item.destination_name if item.destination_name else ""
+            item = replace(item, name=self.below + item.name, destination_name=arrival)
         names = len(to_bytes(item.name)) + len(to_bytes(item.destination_name))
         too_large = (
             len(self._open) >= self.limits.items
@@ -70,12 +78,43 @@ class BatchBuilder:
         self._open.append(item)
         self._open_bytes += item.size_bytes
         self._open_name_bytes += names
-        self._passed(item.name, _ITEM_BYTES)
+        self._passed(item.name.removeprefix(self.below), _ITEM_BYTES)
 
     def add_directory(self, name: str) -> None:
         """Adds a sub-directory to walk."""
-        self._directories.append(name)
+        self._directories.append(self.below + name)
         self._passed(name, _ITEM_BYTES)
+
+    def defer_directories(self) -> Sequence[str]:
+        """Takes back the directories that the batch has, for the walk to go into them itself, and returns them.
+
+        From here on cursors have three parts: where the walk's own listing ends, where this batch begins, and how far
+        what lies below has come. By them another attempt knows which directories there were.
+        """
+        deferred, self._directories = self._directories, []
+        self.cursor_base = f"{self.cursor}/{self._after}/"
+        self.cursor = self.cursor_base
+        return deferred
+
+    def enter(self, name: str, *, counted: bool = False) -> None:
+        """Goes into a sub-directory, which has been made or found; `counted`: an attempt before has said so."""
+        self.below = f"{name}/"
+        self._inner_directories += not counted
+        self._passed("", _ITEM_BYTES)
+
+    def leave(self) -> None:
+        """Comes back from a sub-directory."""
+        self.below = ""
+
+    def leave_to_others(self, name: str) -> None:
+        """Adds a sub-directory to walk that is not gone into; a cursor that ends so says that of it."""
+        self._directories.append(name)
+        self._passed(f"{name}//", _ITEM_BYTES)
+
+    @property
+    def directories(self) -> int:
+        """How many sub-directories the batch has so far."""
+        return len(self._directories)
 
     def add_failure(self, name: str, failure: ItemFailure) -> None:
         """Adds an entry that cannot be worked on."""
@@ -113,8 +152,9 @@ class BatchBuilder:
 
     @property
     def full(self) -> bool:
-        """Whether the batch should go before anything is added."""
-        return self._weight >= BATCH_BYTES or len(self._chunks) >= BATCH_CHUNKS
+        """Whether the batch should go before anything is added. The first ones are small: their copying begins soon."""
+        filled = len(self._open) >= self.limits.items or self._open_bytes >= self.limits.total_bytes
+        return self._weight >= BATCH_BYTES or len(self._chunks) + filled >= min(BATCH_CHUNKS, 1 + self._taken)
 
     def take(self, *, remove_directory: bool = False) -> Found:
         """Returns the batch and begins the next."""
@@ -134,15 +174,18 @@ class BatchBuilder:
             bytes_unchanged=self._bytes_unchanged,
             extraneous_chunks=tuple(batched(self._extraneous, self.limits.items)),
             extraneous_directories=tuple(self._extraneous_directories),
+            inner_directories=self._inner_directories,
+            below=bool(self.cursor_base),
         )
         self._after, self.directories_done, self._weight = self.cursor, 0, 0
+        self._taken += 1
         self._chunks, self._directories, self._failures = [], [], []
         self._skipped, self._extraneous, self._extraneous_directories = [], [], []
-        self._files_unchanged = self._bytes_unchanged = 0
+        self._files_unchanged = self._bytes_unchanged = self._inner_directories = 0
         return found
 
     def _passed(self, name: str, weight: int) -> None:
-        self.cursor = name
+        self.cursor = self.cursor_base + self.below + name
         self._weight += weight + len(to_bytes(name))
 
     def _close_chunk(self) -> None:

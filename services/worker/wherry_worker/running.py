@@ -16,6 +16,7 @@ from wherry_worker.access import SiteAccess
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import ChunkLimits
 from wherry_worker.cleaning import clean_up
+from wherry_worker.copy_walks import walk_copy
 from wherry_worker.copying import (
     CLEAN_UP_S,
     OpenEngine,
@@ -41,7 +42,7 @@ from wherry_worker.ports import (
     SiteUnavailable,
 )
 from wherry_worker.stopping import SESSION_ENDS, as_stopped
-from wherry_worker.walking import WalkFailed, walk_copy, walk_remove, walk_tree
+from wherry_worker.walking import WalkFailed, walk_remove, walk_tree
 from wherry_worker.work import (
     ChangeModeOfDirectory,
     ChangeModes,

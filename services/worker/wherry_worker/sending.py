@@ -8,8 +8,8 @@ from types import TracebackType
 from wherry_worker.ports import Reports
 from wherry_worker.work import Found, LeaseRef
 
-#: Batches sent in one go before the queue's word is waited for; so many are kept for sending again.
-_BATCHES_IN_FLIGHT = 4
+#: So many batches may wait while others are on their way.
+_MOST_WAITING = 4
 
 
 class BatchSender:
@@ -35,9 +35,9 @@ class BatchSender:
             await asyncio.gather(self._sending, return_exceptions=True)
 
     async def add(self, batch: Found) -> None:
-        """Takes a batch, and sends those that wait where they are enough."""
+        """Takes a batch; sends it at once where none is on its way, else with those that come meanwhile."""
         self._waiting.append(batch)
-        if len(self._waiting) >= _BATCHES_IN_FLIGHT:
+        if self._sending is None or self._sending.done() or len(self._waiting) >= _MOST_WAITING:
             await self._send()
 
     async def flush(self) -> None:

@@ -124,6 +124,8 @@ def found_message(ref: LeaseRef, found: Found) -> lease.ReportEntriesRequest:
         bytes_unchanged=found.bytes_unchanged,
         extraneous_chunks=[pack_chunk(items) for items in found.extraneous_chunks],
         extraneous_directories=[to_bytes(name) for name in found.extraneous_directories],
+        inner_directories=found.inner_directories,
+        below=found.below,
     )
 
 

@@ -6,19 +6,14 @@ sends the batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import replace
-from heapq import merge
 
 from wherry_worker.attempt import Attempt
 from wherry_worker.chunking import BatchBuilder, ChunkLimits
 from wherry_worker.engine.messages import (
-    Changed,
     Entry,
     EntryBatch,
     ListDirectory,
-    MakeDirectory,
     Pair,
     Problem,
     Stat,
@@ -27,7 +22,7 @@ from wherry_worker.engine.messages import (
     UnlinkResult,
 )
 from wherry_worker.engine.overwriting import decide
-from wherry_worker.engine.paths import byte_order, join, parent
+from wherry_worker.engine.paths import join, parent
 from wherry_worker.engine.temporary import is_temporary
 from wherry_worker.engines import EngineHandle
 from wherry_worker.filtering import EVERYTHING
@@ -64,7 +59,7 @@ def copy_entry(pair: Pair, walk: WalkCopy, batch: BatchBuilder, destination_name
         case "file" if not rules.filters.takes_file(below, entry.name):
             batch.skip(entry.name)
         case "directory" if here in ("file", "other"):  # a link may lead to a directory: the walk will find out
-            batch.add_failure(entry.name, _failure(walk.source_path, pair, _IN_THE_WAY_OF_DIRECTORY))
+            batch.add_failure(entry.name, _failure(walk.source_path, pair, IN_THE_WAY_OF_DIRECTORY))
         case "directory" if here == "symlink" and rules.delete_extraneous:
             # What it leads to lies elsewhere: there nothing is extraneous.
             batch.add_failure(entry.name, _failure(walk.source_path, pair, _LINK_IN_THE_WAY))
@@ -141,71 +136,6 @@ def tree_entry(pair: Pair, walk: WalkTree, batch: BatchBuilder) -> None:
             batch.add_skipped(entry.name, _failure(walk.path, pair, _SPECIAL))
 
 
-async def walk_copy(
-    attempt: Attempt, engine: EngineHandle, walk: WalkCopy, reports: Reports, limits: ChunkLimits
-) -> None:
-    """Does a copy's walk. Raises WalkFailed, and what the engine and the reports raise."""
-    lease = attempt.lease
-    same_site = lease.source_site == lease.destination_site
-    if walk.root:
-        found = await attempt.first(engine, Stat("source", walk.source_path))
-        entry = found.entry if isinstance(found, StatResult) else None
-        if entry is None:
-            raise WalkFailed(_NOT_FOUND)
-        if entry.kind != "directory":
-            await _copy_one_file(attempt, engine, walk, entry, reports)
-            return
-        if not walk.recursive:
-            raise WalkFailed(_NOT_RECURSIVE)
-        if same_site and is_inside(walk.destination_path, walk.source_path):
-            raise WalkFailed(_INTO_ITSELF)
-    new = await _destination_is_new(attempt, engine, walk)
-    batch = BatchBuilder(walk.cursor, limits, directories_done=0 if walk.cursor or walk.rules.dry_run else 1)
-    listing = ListDirectory(
-        walk.source_path,
-        beside=None if new else walk.destination_path,
-        after=walk.cursor or None,
-        extraneous=walk.rules.delete_extraneous,
-        follow_links=walk.rules.follow_links,
-    )
-    async with BatchSender(reports, lease.ref) as sender, aclosing(attempt.run(engine, listing)) as messages:
-        async for message in messages:
-            for one in _in_order(message) if isinstance(message, EntryBatch) else ():
-                if batch.full:
-                    await sender.add(batch.take())
-                if isinstance(one, Entry):
-                    extraneous_entry(one, walk, batch)
-                else:
-                    copy_entry(one, walk, batch)
-            if isinstance(message, EntryBatch) and message.unlisted is not None:
-                batch.add_unlisted(ItemFailure(0, walk.source_path, message.unlisted, 0))
-        await sender.add(batch.take())
-        await sender.flush()
-
-
-async def _destination_is_new(attempt: Attempt, engine: EngineHandle, walk: WalkCopy) -> bool:
-    """Makes the walk's directory, unless nothing shall be written; tells whether there was none."""
-    if walk.rules.dry_run:
-        looked = await attempt.first(engine, Stat("destination", walk.destination_path))
-        there = looked.entry if isinstance(looked, StatResult) else None
-        if there is not None and there.kind != "directory":
-            raise WalkFailed(_IN_THE_WAY_OF_DIRECTORY)
-        return there is None
-    made = await attempt.first(
-        engine, MakeDirectory("destination", walk.destination_path, parents=walk.root, exist_ok=True)
-    )
-    return isinstance(made, Changed) and made.changed
-
-
-def _in_order(batch: EntryBatch) -> Iterator[Pair | Entry]:
-    """Returns both kinds of finds in byte order of their names, as the cursor goes."""
-    return merge(batch.pairs, batch.extraneous, key=lambda found: byte_order(_found_name(found)))
-
-
-def _found_name(found: Pair | Entry) -> str:
-    return found.name if isinstance(found, Entry) else found.source.name
-
-
 async def walk_remove(
     attempt: Attempt, engine: EngineHandle, walk: WalkRemove, reports: Reports, limits: ChunkLimits
 ) -> None:
@@ -217,7 +147,7 @@ async def walk_remove(
             return  # a file that an earlier attempt reported, and that is removed by now
         if entry is not None and entry.kind != "directory":
             single = BatchBuilder("", limits, chunk_source_directory=parent(walk.path))
-            single.add_file(ChunkItem(_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
+            single.add_file(ChunkItem(last_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
             await reports.report(attempt.lease.ref, [single.take()])
             return
     if walk.dry_run:
@@ -260,7 +190,7 @@ async def walk_tree(
             raise WalkFailed(_NOTHING_THERE)
         if entry.kind != "directory":
             single = BatchBuilder("", limits, chunk_source_directory=parent(walk.path))
-            single.add_file(ChunkItem(_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
+            single.add_file(ChunkItem(last_name(walk.path), "", entry.size_bytes, entry.modify_time_s, entry.mode))
             await reports.report(attempt.lease.ref, [single.take()])
             return
         if not walk.recursive:
@@ -282,27 +212,6 @@ async def walk_tree(
                 batch.add_unlisted(ItemFailure(0, walk.path, message.unlisted, 0))
         await sender.add(batch.take(remove_directory=walk.directories_too))
         await sender.flush()
-
-
-async def _copy_one_file(
-    attempt: Attempt, engine: EngineHandle, walk: WalkCopy, entry: Entry, reports: Reports
-) -> None:
-    above = parent(walk.destination_path)
-    there: Entry | None = None
-    new = False
-    if not walk.rules.dry_run:
-        made = await attempt.first(engine, MakeDirectory("destination", above, parents=True, exist_ok=True))
-        new = isinstance(made, Changed) and made.changed
-    if not new:
-        looked = await attempt.first(engine, Stat("destination", walk.destination_path))
-        there = looked.entry if isinstance(looked, StatResult) else None
-    batch = BatchBuilder("", ChunkLimits(), parent(walk.source_path), above)
-    # Who names a file wants it, whatever the filters say of files below directories.
-    file_walk = replace(walk, source_path=parent(walk.source_path), rules=replace(walk.rules, filters=EVERYTHING))
-    copy_entry(
-        Pair(replace(entry, name=_name(walk.source_path)), there), file_walk, batch, _name(walk.destination_path)
-    )
-    await reports.report(attempt.lease.ref, [batch.take()])
 
 
 def _item(entry: Entry, there: Entry | None, destination_name: str = "") -> ChunkItem:
@@ -335,7 +244,8 @@ def is_inside(path: str, directory: str) -> bool:
     return (path.rstrip("/") + "/").startswith(above)
 
 
-def _name(path: str) -> str:
+def last_name(path: str) -> str:
+    """Returns the last part of a path."""
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -343,16 +253,11 @@ def _failure(directory: str, pair: Pair, problem: Problem) -> ItemFailure:
     return ItemFailure(0, join(directory, pair.source.name), problem, pair.source.size_bytes)
 
 
-_NOT_FOUND = Problem("SOURCE_NOT_FOUND", "There is no such file or directory at the source.", "user")
 _NOTHING_THERE = Problem("NOT_FOUND", "There is no such file or directory.", "user")
 _NOT_RECURSIVE_SUM = Problem("IS_A_DIRECTORY", "This is a directory.", "user", help="Ask for all files below it.")
 _NOTHING_TO_REMOVE = Problem("NOT_FOUND", "There is no such file or directory.", "user")
-_NOT_RECURSIVE = Problem(
-    "SOURCE_IS_A_DIRECTORY", "The source is a directory.", "user", help="Ask for a recursive copy."
-)
 _NOT_RECURSIVE_REMOVAL = Problem("IS_A_DIRECTORY", "This is a directory.", "user", help="Ask for a recursive removal.")
-_INTO_ITSELF = Problem("DESTINATION_INSIDE_SOURCE", "A directory cannot be copied into itself.", "user")
-_IN_THE_WAY_OF_DIRECTORY = Problem(
+IN_THE_WAY_OF_DIRECTORY = Problem(
     "DESTINATION_NOT_A_DIRECTORY", "The destination has a file where a directory is to be made.", "user"
 )
 _LINK_IN_THE_WAY = Problem(

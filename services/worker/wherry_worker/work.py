@@ -348,6 +348,8 @@ class Found:
     bytes_unchanged: int = 0
     extraneous_chunks: tuple[tuple[ChunkItem, ...], ...] = ()
     extraneous_directories: tuple[str, ...] = ()
+    inner_directories: int = 0
+    below: bool = False
 
 
 @dataclass(frozen=True, slots=True)

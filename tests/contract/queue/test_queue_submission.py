@@ -42,6 +42,42 @@ async def test_a_batch_that_is_reported_twice_counts_once(queue: QueueCase) -> N
     await queue.check_counters()
 
 
+@pytest.mark.row("J6")
+async def test_sub_directories_that_a_walk_goes_into_itself_are_done_and_what_lies_deeper_has_walks(
+    queue: QueueCase,
+) -> None:
+    job_id, _ = await queue.submit(copy_job())
+    walk = await queue.lease_one()
+    await queue.report(walk, cursor=b"z", chunks=[files(1)], directories_done=1)
+    for _ in range(2):
+        await queue.report(
+            walk,
+            after=b"z",
+            cursor=b"z//b/f",
+            chunks=[files(3), files(2)],
+            directories=[b"a/deeper", b"left"],
+            inner_directories=2,
+            below=True,
+        )
+    assert await queue.settle(walk)
+    job = await queue.job(job_id)
+    assert (job.files_total, job.directories_total, job.directories_done) == (6, 5, 3)
+    tasks = await queue.lease(10)
+    walks = {task.source_path: task.destination_path for task in tasks if task.kind is TaskKind.WALK_COPY}
+    assert walks == {
+        walk.source_path + b"/a/deeper": (walk.destination_path or b"") + b"/a/deeper",
+        walk.source_path + b"/left": (walk.destination_path or b"") + b"/left",
+    }
+    assert {task.path_below for task in tasks if task.kind is TaskKind.WALK_COPY} == {b"a/deeper", b"left"}
+    chunks = [task for task in tasks if task.kind is TaskKind.COPY_FILES]
+    assert sorted((task.entry_count, task.below, task.source_path) for task in chunks) == [
+        (1, False, walk.source_path),
+        (2, True, walk.source_path),
+        (3, True, walk.source_path),
+    ]
+    await queue.check_counters()
+
+
 async def test_a_walk_of_an_empty_directory_reports_it_once(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job())
     walk = await queue.lease_one()

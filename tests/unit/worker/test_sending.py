@@ -43,19 +43,29 @@ async def add(sender: BatchSender, numbers: range) -> None:
         await sender.add(batch(number))
 
 
+async def test_the_first_is_sent_at_once() -> None:
+    queue = Slow()
+    queue.let.set()
+    async with asyncio.timeout(10), BatchSender(queue, REF) as sender:
+        await sender.add(batch(1))
+        await asyncio.sleep(0)
+        assert queue.taken == ["1"]
+
+
 async def test_more_is_gathered_while_a_report_is_on_its_way_and_nothing_overtakes_it() -> None:
     queue = Slow()
     async with asyncio.timeout(10), BatchSender(queue, REF) as sender:
-        await add(sender, range(1, 8))
+        await add(sender, range(1, 5))
         await asyncio.sleep(0)  # the report's turn
         assert (queue.begun, queue.taken) == (1, [])
-        further = asyncio.create_task(add(sender, range(8, 11)))
+        further = asyncio.create_task(add(sender, range(5, 11)))
         await asyncio.sleep(0)
         assert (queue.begun, further.done()) == (1, False)
         queue.let.set()
         await further
         await sender.flush()
     assert queue.taken == [str(number) for number in range(1, 11)]
+    assert queue.begun < 10
 
 
 async def test_what_became_of_a_report_is_told_with_the_next_one() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,9 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wherry_fakes.worker_access import folder_access, folder_pool
-from wherry_fakes.worker_ports import FakeQueue, FakeSites
-from wherry_worker.attempt import Attempt
+from wherry_testing.walk_bench import Bench
 from wherry_worker.chunking import BatchBuilder, ChunkLimits
 from wherry_worker.engine.messages import Entry, ListDirectory, Message, Overwrite, Pair, Problem, Task
 from wherry_worker.engines import EngineHandle, EngineKey, EnginePool, Plan
@@ -26,19 +23,15 @@ from wherry_worker.work import (
     CopyRules,
     DestinationFile,
     Found,
-    Lease,
-    LeaseRef,
     ListOne,
     MakeOneDirectory,
     Outcome,
     RemoveOneDirectory,
     RenameOne,
-    Settlement,
     WalkCopy,
     WalkRemove,
     WalkTree,
     Work,
-    WorkClass,
 )
 
 WALK = WalkCopy("/from", "/to", root=False, recursive=True, cursor="")
@@ -219,40 +212,6 @@ def test_inside_is_by_whole_parts(path: str, directory: str, inside: bool) -> No
 # --- whole walks, with engines whose doors are folders ---
 
 
-class Bench:
-    """A runner over two folders, and what the queue got of it."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.source, self.destination = tmp_path / "a", tmp_path / "b"
-        self.source.mkdir()
-        self.destination.mkdir()
-        self.queue = FakeQueue()
-        self.pool: EnginePool = folder_pool(tmp_path)
-        self.sites = FakeSites(folder_access("sites/a", self.source), folder_access("sites/b", self.destination))
-        self.runner = TaskRunner(self.sites, self.queue, self.pool, {"folder": "folder"}, ChunkLimits(items=2))
-
-    async def run(self, work: Work, attempt: int = 1, **changes: str) -> Settlement:
-        return await self.run_with(self.runner, work, attempt, **changes)
-
-    async def run_with(self, runner: TaskRunner, work: Work, attempt: int = 1, **changes: str) -> Settlement:
-        return await runner.run(self.attempt(work, attempt, **changes))
-
-    def attempt(self, work: Work, attempt: int = 1, **changes: str) -> Attempt:
-        one_site = isinstance(work, WalkRemove | ListOne | MakeOneDirectory | RenameOne | RemoveOneDirectory)
-        lease = Lease(
-            ref=LeaseRef("jobs/1/tasks/2", 1),
-            deadline=time.monotonic() + 30,
-            token="the token",
-            work_class=WorkClass.BULK,
-            user="users/1",
-            source_site="sites/a",
-            destination_site=changes.get("destination_site", "sites/a" if one_site else "sites/b"),
-            attempt=attempt,
-            work=work,
-        )
-        return Attempt(lease)
-
-
 class ListingsSeen:
     """Engines of a pool; keeps what each listing was asked to list beside its directory."""
 
@@ -296,9 +255,12 @@ async def test_a_walk_makes_the_directory_and_reports_what_is_in_it(bench: Bench
     settlement = await bench.run(copy_of("/d", "/new/place"))
     assert settlement.outcome is Outcome.COMPLETED
     assert (bench.destination / "new" / "place").is_dir()
-    (found,) = bench.queue.reported
-    assert [[item.name for item in chunk] for chunk in found.chunks] == [["f1", "f2"], ["f3"]]
-    assert (found.directories, found.directories_done, found.cursor) == (("sub",), 1, "sub")
+    # The first full chunk goes at once: its copying can begin.
+    first, rest = bench.queue.reported
+    assert [[item.name for item in chunk] for chunk in first.chunks] == [["f1", "f2"]]
+    assert [[item.name for item in chunk] for chunk in rest.chunks] == [["f3"]]
+    assert (first.directories_done, first.cursor) == (1, "f2")
+    assert (rest.directories, rest.directories_done, rest.after, rest.cursor) == (("sub",), 0, "f2", "sub")
 
 
 @pytest.mark.row("J6")
@@ -433,9 +395,11 @@ async def test_a_removals_walk_reports_files_directories_and_itself(bench: Bench
     (bench.source / "d" / "file").touch()
     (bench.source / "d" / "link").symlink_to("/")
     await bench.run(WalkRemove("/d", root=True, recursive=True, cursor=""))
-    (found,) = bench.queue.reported
-    assert [item.name for chunk in found.chunks for item in chunk] == ["file", "link"]
-    assert (found.directories, found.remove_directory) == (("sub",), True)
+    found = bench.queue.reported
+    assert [item.name for one in found for chunk in one.chunks for item in chunk] == ["file", "link"]
+    assert [name for one in found for name in one.directories] == ["sub"]
+    assert [one.remove_directory for one in found][-1]  # the last, once all is told
+    assert sum(one.remove_directory for one in found) == 1
 
 
 @pytest.mark.row("J6")

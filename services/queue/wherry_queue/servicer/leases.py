@@ -310,6 +310,8 @@ def _found(request: pb.ReportEntriesRequest, thumbprint: str) -> Found:
         bytes_unchanged=request.bytes_unchanged,
         extraneous_chunks=[_chunk(chunk) for chunk in request.extraneous_chunks],
         extraneous_directories=list(request.extraneous_directories),
+        inner_directories=request.inner_directories,
+        below=request.below,
         entries=_listed(request) if request.entries else b"",  # the last: it leaves nothing else of the message
     )
 

@@ -206,6 +206,7 @@ def insert_tasks(
             "root": task.root,
             "root_length": task.root_length,
             "extraneous": task.extraneous,
+            "below": task.below,
             "source_path": task.source_path,
             "destination_path": task.destination_path,
             "payload": task.payload,
