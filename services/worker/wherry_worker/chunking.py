@@ -116,6 +116,11 @@ class BatchBuilder:
         """How many sub-directories the batch has so far."""
         return len(self._directories)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether the batch has an entry that cannot be worked on."""
+        return bool(self._failures)
+
     def add_failure(self, name: str, failure: ItemFailure) -> None:
         """Adds an entry that cannot be worked on."""
         self._failures.append(failure)

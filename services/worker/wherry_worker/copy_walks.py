@@ -46,6 +46,8 @@ LEAST_INNER = 8
 #: What one walk goes through of its sub-directories, in entries and in directories; the rest is left to others.
 MOST_INNER_ENTRIES = 20_000
 MOST_INNER = 2_000
+#: Later attempts leave the rest to others: one directory that cannot be had shall not take those beside it along.
+MOST_ATTEMPTS = 2
 
 
 async def walk_copy(
@@ -157,16 +159,19 @@ async def _go_on(
     attempt: Attempt, engine: EngineHandle, walk: WalkCopy, place: InnerPlace, reports: Reports, limits: ChunkLimits
 ) -> None:
     """Goes on with the sub-directories of a walk whose own directory has been told by an attempt before."""
-    found = BatchBuilder("", limits)
+    names: list[str] = []
     listing = ListDirectory(walk.source_path, beside=walk.destination_path, after=place.first or None)
     async with aclosing(attempt.run(engine, listing)) as messages:
         async for message in messages:
             for pair in message.pairs if isinstance(message, EntryBatch) else ():
                 if pair.source.kind == "directory" and byte_order(pair.source.name) <= byte_order(place.last):
-                    copy_entry(pair, walk, found)
+                    looked_at = BatchBuilder("", limits)
+                    copy_entry(pair, walk, looked_at)
+                    # What has come in its way since then is for its own walk to say.
+                    names += [pair.source.name] if looked_at.directories or looked_at.has_failures else []
     batch = BatchBuilder(walk.cursor, limits, cursor_base=f"{place.last}/{place.first}/")
     async with BatchSender(reports, attempt.lease.ref) as sender:
-        await InnerWalks(attempt, engine, walk, batch, sender).go_into(found.take().directories, at=place)
+        await InnerWalks(attempt, engine, walk, batch, sender).go_into(names, at=place)
         await sender.add(batch.take())
         await sender.flush()
 
@@ -194,10 +199,16 @@ class InnerWalks:
                 await self._sender.add(self._batch.take())
             if at is not None and name == at.name:
                 await self._go_in(name, at.entry, counted=True)
-            elif self._directories < MOST_INNER and self._entries < MOST_INNER_ENTRIES:
+            elif self._goes_on:
                 await self._go_in(name, "", counted=False)
             else:
                 self._batch.leave_to_others(name)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether it goes into another: not for ever, nor where that may be what attempt after attempt fails at."""
+        is_small = self._directories < MOST_INNER and self._entries < MOST_INNER_ENTRIES
+        return is_small and self._attempt.lease.attempt <= MOST_ATTEMPTS
 
     async def _go_in(self, name: str, after: str, *, counted: bool) -> None:
         walk = self._walk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,29 @@ async def test_a_directory_that_cannot_be_made_is_left_to_its_own_walk(bench: Be
     assert (await bench.run(replace(walk(), root=False))).outcome is Outcome.COMPLETED
     assert "c" in directories_of(bench.queue.reported)
     joined(bench.queue.reported)
+
+
+async def test_what_has_come_in_the_way_of_a_directory_since_is_told_by_its_own_walk(bench: Bench) -> None:
+    fill(bench.source / "d")
+    await bench.run(walk())
+    first = bench.queue.reported[0]
+    bench.queue.reported.clear()
+    shutil.rmtree(bench.destination / "d" / "d1")
+    (bench.destination / "d" / "d1").write_bytes(b"a file")
+    assert first.cursor.count("/") == 2, "cut before any sub-directory"
+    assert (await bench.run(walk(cursor=first.cursor), attempt=2)).outcome is Outcome.COMPLETED
+    assert [name for name in directories_of(bench.queue.reported) if "/" not in name] == ["d1"]
+    assert not any(name.startswith("d1/") for name in files_of(bench.queue.reported))
+
+
+async def test_after_two_attempts_the_rest_is_left_to_others_and_none_goes_down_with_another(bench: Bench) -> None:
+    fill(bench.source / "d")
+    await bench.run(walk())
+    first = bench.queue.reported[0]
+    bench.queue.reported.clear()
+    await bench.run(walk(cursor=first.cursor), attempt=3)
+    assert sorted(directories_of(bench.queue.reported)) == sorted(NAMES)
+    assert files_of(bench.queue.reported) == []
 
 
 @pytest.mark.parametrize(
