@@ -253,7 +253,7 @@ async def test_a_job_waits_for_a_sign_in_where_the_site_service_says_so_and_not_
         expired = entry_pb2.Failure(reason="SITE_SESSION_EXPIRED", message="signed out")
         returned = lease_service_pb2.OUTCOME_RETURNED
         await worker.settle(leases[made[0].name], returned, failure=expired, sign_in_site="sites/a")
-        await until(lambda: queue.sites.asked > asked and bool(worker.cancelled) is ended, 2)
+        await until(lambda: queue.sites.asked > asked and bool(worker.cancelled) is ended)
         found = await jobs.GetJob(job_service_pb2.GetJobRequest(name=made[0].name), metadata=queue.as_user())
         assert (found.state == job_service_pb2.JOB_STATE_WAITING_FOR_SIGN_IN) is ended
         if ended:

@@ -162,7 +162,7 @@ async def test_a_sign_in_at_one_replica_is_seen_by_a_follower_of_the_other(
         session = await one.sign_in(two_sites[0])
         begun_s = time.monotonic()
         changes = await at_other.until(1)
-        assert time.monotonic() - begun_s < 2
+        assert time.monotonic() - begun_s < WITHIN_S
         assert (changes[0].kind, changes[0].expire_time) == (SIGNED_IN, session.expire_time)
         await other.sessions.DeleteSiteSession(SIGN_OUT, **other.as_user())
         assert await at_one.until(2) == await at_other.until(2)

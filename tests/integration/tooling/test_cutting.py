@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from wherry_testing.cutting import Cutter, Relay
+from wherry_testing.waiting import PATIENCE_S
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,7 +45,7 @@ async def _connect(relay: Relay) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 async def _says_again(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> bool:
     try:
         writer.write(data)
-        return await asyncio.wait_for(reader.readexactly(len(data)), 5) == data
+        return await asyncio.wait_for(reader.readexactly(len(data)), PATIENCE_S) == data
     except (ConnectionError, asyncio.IncompleteReadError):
         return False
 
@@ -53,7 +54,7 @@ async def test_bytes_pass_as_they_are(relay: Relay) -> None:
     reader, writer = await _connect(relay)
     assert await _says_again(reader, writer, random.Random(1).randbytes(3_000_000))
     writer.write_eof()
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 
@@ -82,5 +83,5 @@ async def test_a_place_where_nobody_listens_is_a_connection_that_ends(tmp_path: 
         relay = cutter.relay(tmp_path / "nobody")
         reader, writer = await _connect(relay)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(1), 5)
+            await asyncio.wait_for(reader.readexactly(1), PATIENCE_S)
         writer.close()

@@ -19,7 +19,7 @@ from wherry_chassis.tls import server_credentials
 from wherry_fakes.scripted_leases import ScriptedServices
 from wherry_testing.buildout_text import BUILDOUT
 from wherry_testing.pki import TestPki
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_worker.packing import pack_chunk, unpack_chunk
 from wherry_worker.work import ChunkItem
 
@@ -88,7 +88,7 @@ async def test_a_pretending_process_walks_and_copies_over_real_connections_and_d
     ) as process:
         await until(lambda: sum(len(request.settlements) for request in services.settled) == 2, within_s=20)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
     settled = {item.lease.task: item for request in services.settled for item in request.settlements}
     assert {item.outcome for item in settled.values()} == {pb.OUTCOME_COMPLETED}
     copied = settled["jobs/j-1/tasks/2"]
@@ -114,7 +114,7 @@ async def test_a_process_that_the_queue_drains_gives_back_what_does_not_end_and_
     drain.drain_grace.FromSeconds(2)
     services.down = [pb.StreamLeasesResponse(leases=[lease(copy_files=copy)]), drain]
     async with started(pki, tmp_path, port, "--task-ms", "60000", "--spread", "fixed", "--name", "w") as process:
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
     ((settled,),) = [request.settlements for request in services.settled]
     assert (settled.outcome, settled.failure.reason) == (pb.OUTCOME_RETURNED, "WORKER_DRAINED")
     assert 0 < settled.files_done < 500

@@ -9,7 +9,7 @@ import pytest
 from wherry_chassis.errors import InvalidFields
 from wherry_fakes.user_ports import FakeClock, FakeMailer, Numbered, quick_hasher
 from wherry_fakes.user_store import MemoryUserStore
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_user.accounts import Accounts, email_key
 from wherry_user.audit import Action, Origin
 from wherry_user.errors import MailUnavailable, UserNotFound, VerificationTokenInvalid
@@ -117,7 +117,7 @@ async def test_no_account_is_left_when_the_caller_leaves_before_the_mail_is_out(
     world.mailer = Slow()
     world.__post_init__()
     registering = asyncio.create_task(world.register())
-    await asyncio.wait_for(sending.wait(), 5)
+    await asyncio.wait_for(sending.wait(), PATIENCE_S)
     assert len(world.store.accounts) == 1
     registering.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from wherry_fakes.pretending_engines import Pretence, PretendingEngine, PretendingEngines
 from wherry_fakes.worker_access import folder_access, folder_pool
 from wherry_fakes.worker_ports import FakeQueue, FakeSites
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_worker import running
 from wherry_worker.access import Endpoint, SiteAccess
 from wherry_worker.attempt import Attempt
@@ -203,7 +203,7 @@ async def test_a_cancel_after_a_pause_still_stops_the_moving_file(patient: Bench
     await until(lambda: any(name.startswith(".wherry-") for name in patient.there()) and attempt.files_done == 1)
     await attempt.pause()
     await attempt.stop("JOB_CANCELLED")
-    settlement = await asyncio.wait_for(running, 5)
+    settlement = await asyncio.wait_for(running, PATIENCE_S)
     assert (settlement.outcome, settlement.done) == (Outcome.CANCELLED, b"\x01")
     assert patient.there() == ["a"]
 
@@ -219,7 +219,7 @@ async def test_what_is_stopped_for_the_users_standing_keeps_what_is_done_and_hol
     await until(lambda: any(name.startswith(".wherry-") for name in patient.there()) and attempt.files_done == 1)
     assert secrets_in(tmp_path, "*.pem")
     await attempt.stop(reason)
-    settlement = await asyncio.wait_for(running, 5)
+    settlement = await asyncio.wait_for(running, PATIENCE_S)
     assert settlement.problem is not None
     assert (settlement.outcome, settlement.problem.reason, settlement.done) == (Outcome.RETURNED, reason, b"\x01")
     assert patient.there() == ["a"]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from wherry_fakes.worker_ports import FakeQueue, FakeStream, HeldRunner
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_worker.leasing import Leasing
 from wherry_worker.ports import Opened, StreamEvent
 from wherry_worker.work import EndedSession, Lease, LeaseRef, ListOne, Outcome, Renewal, WorkClass
@@ -269,21 +269,21 @@ async def test_a_drain_lets_tasks_end_and_takes_no_more(worker: Worker) -> None:
     await until(lambda: ("drain", None) in stream.said)
     assert [detail for what, detail in stream.said if what == "capacity"] == [(2, 3), (0, 0)]
     worker.runner.end(TASK)
-    await asyncio.wait_for(worker.serving, 5)
+    await asyncio.wait_for(worker.serving, PATIENCE_S)
     assert worker.queue.settled[0].outcome is Outcome.COMPLETED
 
 
 async def test_what_does_not_end_in_the_grace_is_stopped_and_given_back(worker: Worker) -> None:
     await worker.holds(lease())
     worker.leasing.drain()
-    await asyncio.wait_for(worker.serving, 5)
+    await asyncio.wait_for(worker.serving, PATIENCE_S)
     assert worker.queue.settled[0].outcome is Outcome.RETURNED
 
 
 async def test_the_queue_can_ask_for_a_drain(worker: Worker) -> None:
     stream = await worker.holds(lease())
     stream.send(StreamEvent(drain_grace_s=0.1))
-    await asyncio.wait_for(worker.serving, 5)
+    await asyncio.wait_for(worker.serving, PATIENCE_S)
     assert worker.queue.settled[0].outcome is Outcome.RETURNED
 
 
@@ -295,7 +295,7 @@ async def test_the_queues_grace_is_kept_even_where_it_is_longer_than_the_workers
     await asyncio.wait([worker.serving], timeout=0.5)  # longer than the worker's own
     assert worker.runner.attempts[TASK].stop_reason is None
     worker.leasing.drain()  # a SIGTERM: the sooner end counts
-    await asyncio.wait_for(worker.serving, 5)
+    await asyncio.wait_for(worker.serving, PATIENCE_S)
     assert worker.queue.settled[0].outcome is Outcome.RETURNED
 
 
@@ -324,4 +324,4 @@ async def test_a_worker_with_a_fault_of_its_own_ends_instead_of_idling(
     await worker.holds(lease())
     worker.runner.attempts[TASK].advance(1, 1)
     with pytest.raises(ExceptionGroup):
-        await asyncio.wait_for(worker.serving, 5)
+        await asyncio.wait_for(worker.serving, PATIENCE_S)

@@ -10,7 +10,7 @@ from wherry_fakes.pretending_engines import Pretence, PretendingEngines
 from wherry_fakes.pretending_worker import PretendingRunner
 from wherry_fakes.synthetic_trees import directory_at, entries_of, size_of
 from wherry_fakes.worker_ports import FakeQueue
-from wherry_testing.waiting import until
+from wherry_testing.waiting import PATIENCE_S, until
 from wherry_worker.attempt import Attempt
 from wherry_worker.work import (
     ChunkItem,
@@ -103,7 +103,7 @@ async def test_a_pause_and_a_cancel_are_heeded_in_the_middle() -> None:
     await until(lambda: min(paused.files_done, cancelled.files_done) >= 2)
     await paused.pause()
     await cancelled.stop("JOB_CANCELLED")
-    first, second = await asyncio.wait_for(asyncio.gather(*runs), 5)
+    first, second = await asyncio.wait_for(asyncio.gather(*runs), PATIENCE_S)
     assert (first.outcome, second.outcome) == (Outcome.COMPLETED, Outcome.CANCELLED)
     assert 2 <= first.files_done < 200
     assert first.failures == ()
