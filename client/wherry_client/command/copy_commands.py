@@ -30,6 +30,7 @@ from wherry_client.command.copy_options import (
     NoVerify,
     Overwrite,
     OverwriteOption,
+    Protocols,
     Wishes,
 )
 from wherry_client.command.options import Attempts, Json, NoWait, Priority, Timeout
@@ -60,6 +61,7 @@ def cp(
     exclude: Exclude = None,
     encrypt: Encrypt = False,
     data_channel: ChannelOption = None,
+    protocol: Protocols = None,
     dry_run: DryRun = False,
     priority: Priority = None,
     attempts: Attempts = None,
@@ -80,7 +82,7 @@ def cp(
     }
     wishes = Wishes(
         overwrite, shorthands, compare, no_verify, checksum, follow_links, no_times, include, exclude, encrypt,
-        data_channel, dry_run=dry_run,
+        data_channel, dry_run=dry_run, protocols=protocol,
     )  # fmt: skip
     policy, options = wishes.policy(), wishes.options()
     if (include or exclude) and not recursive:
@@ -113,6 +115,7 @@ def sync(
     exclude: Exclude = None,
     encrypt: Encrypt = False,
     data_channel: ChannelOption = None,
+    protocol: Protocols = None,
     dry_run: DryRun = False,
     priority: Priority = None,
     attempts: Attempts = None,
@@ -128,7 +131,7 @@ def sync(
     timeout_s = timeout_of(timeout)
     wishes = Wishes(
         Overwrite.IF_DIFFERENT, {}, compare, no_verify, checksum, follow_links, no_times, include, exclude, encrypt,
-        data_channel, delete, dry_run,
+        data_channel, delete, dry_run, protocol,
     )  # fmt: skip
     policy, options = wishes.policy(), wishes.options()
     items = copying.plan_sync(paths.parse(source), paths.parse(destination), deletes=delete)

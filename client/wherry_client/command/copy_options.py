@@ -32,6 +32,12 @@ class Compare(Enum):
     CHECKSUM = "checksum"
 
 
+class Protocol(Enum):
+    """Of the doors of sites."""
+
+    GSIFTP = "gsiftp"
+
+
 class Algorithm(Enum):
     """The checksums that there are."""
 
@@ -90,6 +96,10 @@ ChannelOption = Annotated[
     Channel | None,
     typer.Option("--data-channel", help="How bytes go; unless you say so, as the sites demand and suits the files."),
 ]
+Protocols = Annotated[
+    list[Protocol] | None,
+    typer.Option("--protocol", help="By which protocol the bytes may go; the first of several that both sites have."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")]
 
 
@@ -110,6 +120,7 @@ class Wishes:
     channel: Channel | None = None
     delete: bool = False
     dry_run: bool = False
+    protocols: list[Protocol] | None = None
 
     def policy(self) -> messages.OverwritePolicy.ValueType:
         """Returns what happens to files that are there already; raises UsageError."""
@@ -128,6 +139,7 @@ class Wishes:
             delete_extraneous=self.delete,
             dry_run=self.dry_run,
             data_channel=self._data_channel(),
+            protocols=list(dict.fromkeys(protocol.value for protocol in self.protocols or ())),
         )
         if self.compare is not None:
             if self.policy() != messages.OVERWRITE_POLICY_IF_DIFFERENT:

@@ -30,12 +30,20 @@ class SitesUnavailable(DomainError):
     reason = "SITES_UNAVAILABLE"
 
 
+class NoCommonProtocol(DomainError):
+    """{source} and {destination} share no protocol that the copy may take: {offered}."""
+
+    kind = Kind.FAILED_PRECONDITION
+    reason = "NO_COMMON_PROTOCOL"
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedSite:
     """A site as a user sees it.
 
     Attributes:
         name: `sites/{site}`.
+        schemes: the protocols of its doors.
         session_expires_s: end of the user's session there, seconds since the epoch; None: not signed in.
     """
 
@@ -69,3 +77,18 @@ async def signed_in(directory: SiteDirectory, user: str, sites: Sequence[str], n
         if site.session_expires_s is None or site.session_expires_s <= now_s:
             raise SignInRequired(site=name, title=site.title or name)
     return found
+
+
+def check_protocols(source: ResolvedSite, destination: ResolvedSite, asked: Sequence[str]) -> None:
+    """Raises NoCommonProtocol where no protocol of the two is among those `asked` for; empty: any."""
+    shared = [scheme for scheme in source.schemes if scheme in destination.schemes]
+    if any(scheme in shared for scheme in asked or shared):
+        return
+    both = {source.name: source, destination.name: destination}
+    offered = ", ".join(f"{name} has {_listed(site.schemes)}" for name, site in both.items())
+    wanted = f"; {_listed(asked)} was asked for" if asked else ""
+    raise NoCommonProtocol(source=source.name, destination=destination.name, offered=offered + wanted)
+
+
+def _listed(schemes: Sequence[str]) -> str:
+    return " and ".join(schemes) or "no door"

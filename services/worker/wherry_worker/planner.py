@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wherry_worker.access import Endpoint, SiteAccess, Visit
 from wherry_worker.engines import Plan
+from wherry_worker.work import CopyChunk, WalkCopy, Work
 
 
 class NoCommonProtocol(Exception):
@@ -30,6 +31,12 @@ def plan(source: SiteAccess, destination: SiteAccess | None, engines: Mapping[st
         if doors and others:
             return Plan(engine, Visit(source, _turn(doors, attempt)), Visit(destination, _turn(others, attempt)))
     raise NoCommonProtocol
+
+
+def allowed(engines: Mapping[str, str], work: Work) -> Mapping[str, str]:
+    """Returns the engines of the schemes that a task may take, in its order where it has one."""
+    asked = work.rules.protocols if isinstance(work, WalkCopy | CopyChunk) else ()
+    return {scheme: engines[scheme] for scheme in asked if scheme in engines} if asked else engines
 
 
 def _doors(site: SiteAccess, scheme: str) -> Sequence[Endpoint]:

@@ -231,6 +231,7 @@ def _rules(policy: job.OverwritePolicy.ValueType, options: job.CopyOptions) -> C
         protection=PROTECTIONS[options.data_channel],
         delete_extraneous=options.delete_extraneous,
         dry_run=options.dry_run,
+        protocols=tuple(options.protocols),
     )
 
 

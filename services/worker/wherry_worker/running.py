@@ -31,7 +31,7 @@ from wherry_worker.engine.messages import MakeDirectory, Problem, RemoveDirector
 from wherry_worker.engine_process import EngineDied, EngineTaskFailed
 from wherry_worker.engines import EngineHandle, EngineKey, Engines, EngineUnavailable, Plan
 from wherry_worker.listing import list_for_caller
-from wherry_worker.planner import NoCommonProtocol, plan
+from wherry_worker.planner import NoCommonProtocol, allowed, plan
 from wherry_worker.ports import (
     CredentialRefused,
     LeaseLost,
@@ -178,7 +178,7 @@ class TaskRunner:
         lease = attempt.lease
         accesses = await self._accesses(attempt)
         source, destination = self._ends(attempt, accesses)
-        chosen = plan(source, destination, self._schemes, lease.attempt)
+        chosen = plan(source, destination, allowed(self._schemes, lease.work), lease.attempt)
         attempt.note(f"by {chosen.engine}: {_shown(chosen)}")
         key = EngineKey(lease.user, source.site, None if destination is None else destination.site)
         newest = {access.site: access for access in accesses}

@@ -65,7 +65,10 @@ class ChunkItem:
 
 @dataclass(frozen=True, slots=True)
 class CopyRules:
-    """How a copy is made; the contracts' CopyOptions says what each means. `protection` None: as the sites have it."""
+    """How a copy is made; the contracts' CopyOptions says what each means.
+
+    `protection` None: as the sites have it; `protocols` empty: as the worker prefers.
+    """
 
     overwrite: Overwrite = "never"
     comparison: Comparison = "size_and_time"
@@ -77,6 +80,7 @@ class CopyRules:
     protection: Protection | None = None
     delete_extraneous: bool = False
     dry_run: bool = False
+    protocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

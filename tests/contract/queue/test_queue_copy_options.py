@@ -177,7 +177,7 @@ async def test_a_walk_that_is_made_anew_by_a_retry_knows_it_too(queue: QueueCase
     assert (await queue.lease_one()).path_below == b"sub/dir"
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("D6")
 async def test_permissions_are_changed_files_first_and_directories_deepest_first(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(_tree_job(TaskKind.WALK_CHANGE_MODE, "change_mode"))
@@ -220,7 +220,7 @@ async def test_where_nobody_said_what_becomes_of_files_they_stay_whatever_a_walk
     await queue.check_counters()
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("J9")
 async def test_checksums_are_computed_in_chunks_and_failed_ones_are_tried_again(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(_tree_job(TaskKind.WALK_CHECKSUM, "checksum"))

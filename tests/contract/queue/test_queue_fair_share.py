@@ -166,7 +166,7 @@ async def test_ones_own_small_job_does_not_wait_behind_ones_own_large_one(queue:
     assert set(served) == {large, small}
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_ones_more_urgent_job_goes_first_and_takes_no_turn_from_others(queue: QueueCase) -> None:
     await queue.submit(copy_job(tasks=[chunk_task() for _ in range(20)], priority=0))
     urgent, _ = await queue.submit(copy_job(tasks=[chunk_task() for _ in range(20)], priority=9))
@@ -176,7 +176,7 @@ async def test_ones_more_urgent_job_goes_first_and_takes_no_turn_from_others(que
     assert {task.job_id for task in served if task.user == "users/a"} == {urgent}
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_a_job_of_the_lowest_priority_comes_to_its_turn_in_the_end(queue: QueueCase) -> None:
     patient, _ = await queue.submit(copy_job(tasks=[chunk_task()], priority=0))
     cost = work(1000, 0)

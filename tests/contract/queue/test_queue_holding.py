@@ -138,7 +138,7 @@ async def test_time_in_which_ones_jobs_are_paused_is_not_saved_up(queue: QueueCa
     assert served.count("users/b") == 10
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_another_priority_holds_from_the_next_lease_on(queue: QueueCase) -> None:
     first, first_uid = await queue.submit(copy_job(tasks=[chunk_task() for _ in range(6)], priority=5))
     second, second_uid = await queue.submit(copy_job(tasks=[chunk_task() for _ in range(6)], priority=5))

@@ -196,10 +196,7 @@ async def test_what_failed_for_good_says_why_also_if_the_rest_went_well_later(qu
     await queue.check_counters()
 
 
-LEFT_OF_J1 = "protocol choice"
-
-
-@pytest.mark.row("J1", missing=LEFT_OF_J1)
+@pytest.mark.row("J1")
 @pytest.mark.parametrize(("asked", "tries"), [(None, 3), (1, 1), (5, 5)])
 async def test_a_jobs_tasks_are_tried_as_often_as_it_asks_or_as_the_deployment_has_it(
     queue: QueueCase, asked: int | None, tries: int
@@ -215,7 +212,7 @@ async def test_a_jobs_tasks_are_tried_as_often_as_it_asks_or_as_the_deployment_h
     await queue.check_counters()
 
 
-@pytest.mark.row("J1", missing=LEFT_OF_J1)
+@pytest.mark.row("J1")
 async def test_the_files_of_a_chunk_are_tried_as_often_as_their_job_asks(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job(tasks=[chunk_task(entries=2)], attempts=1))
     failures = [failed(1, retryable=True)]
@@ -226,7 +223,7 @@ async def test_the_files_of_a_chunk_are_tried_as_often_as_their_job_asks(queue: 
     await queue.check_counters()
 
 
-@pytest.mark.row("J1", missing=LEFT_OF_J1)
+@pytest.mark.row("J1")
 async def test_settlements_of_several_jobs_in_one_call_go_by_the_attempts_of_each(queue: QueueCase) -> None:
     asked = (1, None, 2)
     jobs = [(await queue.submit(copy_job(tasks=[chunk_task()], attempts=attempts)))[0] for attempts in asked]
@@ -238,7 +235,7 @@ async def test_settlements_of_several_jobs_in_one_call_go_by_the_attempts_of_eac
     await queue.check_counters()
 
 
-@pytest.mark.row("J1", missing=LEFT_OF_J1)
+@pytest.mark.row("J1")
 async def test_a_lost_worker_and_a_task_given_back_are_no_attempt(queue: QueueCase) -> None:
     job_id, _ = await queue.submit(copy_job(tasks=[chunk_task()], attempts=1))
     first = await queue.lease_one()
@@ -249,7 +246,7 @@ async def test_a_lost_worker_and_a_task_given_back_are_no_attempt(queue: QueueCa
     assert await queue.state(job_id) is JobState.SUCCEEDED
 
 
-@pytest.mark.row("J1", missing=LEFT_OF_J1)
+@pytest.mark.row("J1")
 async def test_a_job_that_is_retried_has_all_its_attempts_again(queue: QueueCase) -> None:
     job_id, uid = await queue.submit(copy_job(tasks=[chunk_task()], attempts=1))
     failure = Failure("NO_SPACE", "disk full", retryable=True)

@@ -75,7 +75,7 @@ def test_a_listing_whose_report_is_repeated_shows_each_entry_once(
 
 
 @pytest.mark.row("D18")
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_a_tree_is_listed_whole_and_in_order_though_a_report_of_it_is_repeated(
     flow: FlowDeployment, quick: LoggedProcess, first: ReplicaCaller, synthetic: Callable[[str], str]
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_tree_is_listed_whole_and_in_order_though_a_report_of_it_is_repeated(
     assert cut.done
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_the_listing_of_a_tree_is_cancelled_in_its_midst_when_its_caller_leaves(
     flow: FlowDeployment, first: ReplicaCaller, synthetic: Callable[[str], str]
 ) -> None:

@@ -214,7 +214,7 @@ def test_only_what_a_pattern_includes_and_none_excludes_is_copied(copies: Copies
     assert copies.texts() == {"top/run/one/data": "1", "top/run/two/data": "3"}
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_files_keep_the_time_of_their_change_unless_it_is_not_wanted(copies: Copies) -> None:
     copies.at_source(file="text")
     copies.copied()
@@ -245,7 +245,7 @@ def test_the_checksum_that_both_ends_have_is_recorded_for_each_file(copies: Copi
         }
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("D6")
 def test_checksums_of_a_tree_are_those_of_its_bytes(copies: Copies) -> None:
     copies.at_source(one="1", deep__two="2")
@@ -254,7 +254,7 @@ def test_checksums_of_a_tree_are_those_of_its_bytes(copies: Copies) -> None:
     assert told == {"one": hashlib.sha256(b"1").hexdigest(), "two": hashlib.sha256(b"2").hexdigest()}
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("D6")
 def test_permissions_of_files_and_directories_are_changed_through_a_tree(copies: Copies) -> None:
     copies.at_destination(top__file="1", top__deep__file="2")
@@ -265,7 +265,7 @@ def test_permissions_of_files_and_directories_are_changed_through_a_tree(copies:
     assert modes == {"top": "0o750", "top/file": "0o640", "top/deep": "0o750", "top/deep/file": "0o640"}
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.parametrize(("options", "told"), [((), "encrypted"), (("--data-channel", "clear"), "clear")])
 def test_a_job_tells_how_its_bytes_went(copies: Copies, options: tuple[str, ...], told: str) -> None:
     copies.at_source(file="text")

@@ -91,7 +91,7 @@ def test_a_listing_is_lines_of_json_and_says_that_it_is_whole(curl: Curl, folder
     assert "error" not in lines[-1]
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_a_listing_to_a_depth_tells_paths_below_the_directory(curl: Curl, folders: Folders) -> None:
     (folders.source / "deep" / "deeper" / "deepest").mkdir(parents=True)
     folders.source_site.own("alice")

@@ -11,7 +11,7 @@ from wherry_client.paths import parse, raw_name
 from wherry_testing.deployment import Person
 from wherry_testing.running_copies import Folders
 
-pytestmark = [pytest.mark.row("J1", missing="protocol choice"), pytest.mark.row("C3", missing="globs")]
+pytestmark = [pytest.mark.row("J1"), pytest.mark.row("C3", missing="globs")]
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def main_copy(alice: Person, fresh_folders: Callable[[], Folders]) -> MainCopy:
     return MainCopy(folders, len(paths), sum(path.stat().st_size for path in paths), job, watched, compared)
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("B1")
 def test_every_file_of_a_copied_directory_has_the_bytes_of_its_source(main_copy: MainCopy) -> None:
     assert main_copy.compared.differences == []

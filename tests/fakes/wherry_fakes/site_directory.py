@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -21,6 +21,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
 
     Attributes:
         signed_out: pairs of user and site that have no session; changed here alone, nobody is told.
+        schemes: the protocols of sites that have other doors than those of GridFTP.
         away: whether nobody gets an answer about sites; sessions are told of all the same.
         asked: how often it was asked to resolve sites.
         ends_s: when the sessions of pairs end, in seconds since the epoch, where it is not in an hour.
@@ -32,6 +33,7 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
         self.sites = {"sites/a", "sites/b"}
         self.signed_out: set[tuple[str, str]] = set()
         self.away = False
+        self.schemes: dict[str, Sequence[str]] = {}
         self.asked = 0
         self.ends_s: dict[tuple[str, str], float] = {}
         self.watched: list[int] = []
@@ -68,7 +70,10 @@ class FakeSiteDirectory(site_service_pb2_grpc.SiteDirectoryServiceServicer):
         for name in request.sites:
             if name in self.sites:
                 site = answer.sites.add(
-                    site=name, title=f"Site {name[-1].upper()}", default_path="/home/user", schemes=["gsiftp"]
+                    site=name,
+                    title=f"Site {name[-1].upper()}",
+                    default_path="/home/user",
+                    schemes=self.schemes.get(name, ["gsiftp"]),
                 )
                 pair = (request.user, name)
                 if pair not in self.signed_out:

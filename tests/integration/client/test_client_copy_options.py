@@ -58,6 +58,7 @@ def test_each_option_reaches_the_queue(signed_in: Wherry, centre: FakeCentre) ->
         dry_run=True,
     )
     assert copied(signed_in, centre, "--no-verify").options.verification == messages.VERIFICATION_SIZE
+    assert copied(signed_in, centre, "--protocol", "gsiftp", "--protocol", "gsiftp").options.protocols == ["gsiftp"]
     channel = copied(signed_in, centre, "--data-channel", "authenticated").options.data_channel
     assert channel == data_channel_pb2.DATA_CHANNEL_AUTHENTICATED
 

@@ -13,7 +13,7 @@ from wherry_fakes.centre import FakeCentre
 from wherry_fakes.scripted_queue import directory_entry, file_entry
 from wherry_testing.client_runs import Wherry
 
-pytestmark = [pytest.mark.row("C3", missing="globs"), pytest.mark.row("J1", missing="protocol choice")]
+pytestmark = [pytest.mark.row("C3", missing="globs"), pytest.mark.row("J1")]
 
 TREE = """\
 site-a:t:

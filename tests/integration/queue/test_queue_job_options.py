@@ -71,7 +71,7 @@ async def files_of(
     return list((await jobs.ListJobFiles(request, metadata=queue.as_user())).files)
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("J8")
 async def test_a_copys_options_reach_its_worker_and_what_it_tells_is_shown(
     queue: QueueServiceUnderTest, jobs: Jobs
@@ -155,6 +155,39 @@ async def test_a_dry_run_says_what_would_be_copied_and_removed(queue: QueueServi
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await jobs.RetryJob(pb.RetryJobRequest(name=job.name), metadata=queue.as_user())
     assert reason_of(refused.value) == "NOTHING_TO_RETRY"
+
+
+@pytest.mark.row("J1")
+async def test_a_copy_takes_a_protocol_that_was_asked_for(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
+    async with queue.worker(bulk=1) as worker:
+        await jobs.CreateJob(with_options(pb.CopyOptions(protocols=["gsiftp"])), metadata=queue.as_user())
+        assert (await worker.lease()).walk_copy.options.protocols == ["gsiftp"]
+
+
+@pytest.mark.row("J1")
+@pytest.mark.parametrize(("asked", "said"), [([], ""), (["gsiftp"], "; gsiftp was asked for")])
+async def test_a_copy_between_sites_that_share_no_protocol_is_refused_and_told_what_each_has(
+    queue: QueueServiceUnderTest, jobs: Jobs, asked: list[str], said: str
+) -> None:
+    queue.sites.schemes["sites/b"] = ["https", "root"]
+    for site, other in (("sites/a", "sites/b"), ("sites/b", "sites/a")):
+        request = with_options(pb.CopyOptions(protocols=asked))
+        request.job.copy.items[0].source.site, request.job.copy.items[0].destination.site = site, other
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await jobs.CreateJob(request, metadata=queue.as_user())
+        assert (refused.value.code(), reason_of(refused.value)) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "NO_COMMON_PROTOCOL",
+        )
+        told = {"sites/a": "sites/a has gsiftp", "sites/b": "sites/b has https and root"}
+        assert f"{told[site]}, {told[other]}{said}" in str(refused.value.details())
+
+
+@pytest.mark.row("J1")
+async def test_a_protocol_that_there_is_not_is_refused_by_name(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await jobs.CreateJob(with_options(pb.CopyOptions(protocols=["ftp"])), metadata=queue.as_user())
+    assert fields_of(refused.value) == ["job.copy.options.protocols[0]"]
 
 
 @pytest.mark.row("D6")

@@ -173,7 +173,7 @@ async def test_a_retry_does_what_failed_and_nothing_else(queue: QueueServiceUnde
     assert (await jobs.CancelJob(pb.CancelJobRequest(name=name), metadata=me)).state == pb.JOB_STATE_SUCCEEDED
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_a_job_with_a_new_priority_goes_first(queue: QueueServiceUnderTest, jobs: Jobs) -> None:
     me = queue.as_user()
     await jobs.CreateJob(copy_request(), metadata=me)

@@ -94,7 +94,7 @@ async def test_a_list_of_jobs_with_long_paths_comes_in_more_pages_than_asked_for
     assert [job.name for page in listed for job in page] == made[::-1]
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_what_could_not_be_shown_again_is_not_taken_in(queue: QueueServiceUnderTest) -> None:
     me = queue.as_user()
 

@@ -11,7 +11,7 @@ from wherry.queue.v1 import lease_service_pb2 as pb
 from wherry.type.v1 import entry_pb2
 from wherry_testing.queue_service import QueueServiceUnderTest, copy_request, next_of
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.row("J1", missing="protocol choice")]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.row("J1")]
 
 FOLDER = entry_pb2.Entry(name="a", kind=entry_pb2.ENTRY_KIND_DIRECTORY)
 BELOW = entry_pb2.Entry(name="a/b\ufffd", raw_name=b"a/b\xff", kind=entry_pb2.ENTRY_KIND_FILE)

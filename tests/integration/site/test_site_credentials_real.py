@@ -127,7 +127,7 @@ async def test_a_worker_gets_doors_authorities_and_ends_for_each_site_source_fir
         assert one.session_expire_time.ToSeconds() - time.time() > 11 * 3600
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_a_worker_learns_what_each_site_demands_of_its_data_channels_as_soon_as_it_is_said(
     signed_in: Any, two_sites: TwoSites
 ) -> None:

@@ -14,7 +14,7 @@ from wherry_worker.engine.paths import to_text
 from wherry_worker.listing import list_for_caller
 from wherry_worker.work import Lease, LeaseRef, ListOne, WorkClass
 
-pytestmark = [pytest.mark.row("J1", missing="protocol choice"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.row("J1"), pytest.mark.timeout(180)]
 
 #: What neither a listing nor a path may stumble over.
 ODD = [b"caf\xe9", "日本 ü".encode(), b" lead", b"#%41?x=1", b"-rf", b"'\"$(id)`", b"...", b"a;b=c; d"]

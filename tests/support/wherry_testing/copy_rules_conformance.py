@@ -125,7 +125,7 @@ class CopyRulesConformance:
         assert (done.problem, done.checksum, done.size_bytes) == (None, "", 3)
         assert (rig.destination / "f").read_bytes() == b"123"
 
-    @pytest.mark.row("J1", missing="protocol choice")
+    @pytest.mark.row("J1")
     async def test_checksums_of_many_files_are_told_each_for_itself(self, rig: EngineRig) -> None:
         names = [f"f{number:03}" for number in range(150)]
         for name in names:
@@ -141,7 +141,7 @@ class CopyRulesConformance:
             "SOURCE_IS_A_DIRECTORY",
         ]
 
-    @pytest.mark.row("J1", missing="protocol choice")
+    @pytest.mark.row("J1")
     @pytest.mark.row("D6")
     async def test_modes_are_set_of_files_and_of_a_directory(self, rig: EngineRig) -> None:
         for name in ("a", "b"):

@@ -73,7 +73,7 @@ def test_a_user_of_twice_the_weight_gets_twice_the_turns() -> None:
     assert users.count(1) == 20
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_priority_orders_ones_own_lanes_and_takes_nothing_from_others() -> None:
     lanes = [lane(1, 1, 2, priority=1), lane(2, 1, 2, priority=9), lane(3, 2, 4, priority=0)]
     choices = chosen(lanes, [share(1), share(2)], 8)
@@ -112,7 +112,7 @@ def test_a_lane_keeps_its_turn_between_one_lease_and_the_next() -> None:
     assert served == [1, 2] * 10
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @settings(max_examples=25, deadline=None)
 @given(
     priorities=st.lists(st.integers(1, 9), min_size=1, max_size=4),

@@ -43,7 +43,7 @@ def test_a_dry_runs_walk_at_the_destination_is_told_to_remove_nothing(options: b
     assert leased(TaskKind.WALK_REMOVE, extraneous=True, options=options).walk_remove.dry_run is dry
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("D6")
 @pytest.mark.parametrize(
     ("asked", "of_files", "of_directories"),

@@ -18,7 +18,7 @@ def listed(task: CopyFiles, *, size_bytes: int = 3) -> CopyFiles:
     return replace(task, items=items)
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_a_listed_file_is_looked_for_once_just_before_it_gets_its_name(between: Between) -> None:
     engine, source, destination = between(answer_plainly, plainly)
     assert copied(engine, listed(a_copy("file")))[0] == {"file": None}
@@ -29,7 +29,7 @@ def test_a_listed_file_is_looked_for_once_just_before_it_gets_its_name(between: 
     assert commands(destination, b"MLST") == [b"MLST /file"]
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_it_keeps_the_time_that_the_listing_told(between: Between) -> None:
     engine, _, destination = between(answer_plainly, plainly)
     copied(engine, listed(a_copy("file")))

@@ -316,7 +316,7 @@ async def test_without_checksums_the_size_is_looked_at_still(lab: Lab) -> None:
     assert [failure.problem.reason for failure in refused.failures] == ["CHECKSUM_MISMATCH"]
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.row("D6")
 async def test_modes_of_a_tree_are_set_files_first(lab: Lab) -> None:
     lab.put("source", "f", b"12")
@@ -333,7 +333,7 @@ async def test_modes_of_a_tree_are_set_files_first(lab: Lab) -> None:
     assert (lab.source / "d" / "sub").stat().st_mode & 0o7777 == 0o711
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_checksums_of_files_are_computed_each_for_itself(lab: Lab) -> None:
     lab.put("source", "f", b"12")
     lab.put("source", "g", b"")
@@ -346,7 +346,7 @@ async def test_checksums_of_files_are_computed_each_for_itself(lab: Lab) -> None
     assert rest.results == ()
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 @pytest.mark.parametrize(("recursive", "modes"), [(False, True), (False, False), (True, False)])
 async def test_a_tree_of_one_file_or_of_one_directory(lab: Lab, *, recursive: bool, modes: bool) -> None:
     lab.put("source", "f", b"12")

@@ -240,7 +240,7 @@ def test_where_only_checksums_are_waited_for_that_is_said(between: Between) -> N
     assert verifying.is_set()
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_how_the_bytes_went_is_told_although_their_connections_are_gone(between: Between) -> None:
     def at_source(command: bytes, session: ScriptedSession) -> None:
         if command == b"RETR /second":
@@ -264,14 +264,14 @@ def refusing_to_protect(command: bytes, session: ScriptedSession) -> None:
         session.reply(b"500 not with this one")
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_where_nobody_has_asked_for_protection_a_server_that_cannot_after_all_is_no_hindrance(between: Between) -> None:
     engine, _, destination = between(answer_plainly, refusing_to_protect, "Y29udGV4dA==")
     assert copied(engine, a_copy("file")) == ({"file": None}, ["clear"])
     assert commands(destination, b"DCSC") != []
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 def test_protection_that_a_site_demands_is_never_left_out(between: Between) -> None:
     engine, _, destination = between(answer_plainly, refusing_to_protect, "Y29udGV4dA==")
     with pytest.raises(TaskFailed) as failed:

@@ -23,7 +23,7 @@ from wherry_worker.protection import with_policy
 from wherry_worker.running import TaskRunner
 from wherry_worker.work import ChunkItem, CopyChunk, CopyRules, Lease, LeaseRef, Outcome, Settlement, WorkClass
 
-J1 = pytest.mark.row("J1", missing="protocol choice")
+J1 = pytest.mark.row("J1")
 ASKED: list[Protection | None] = [None, "clear", "authenticated", "encrypted"]
 
 

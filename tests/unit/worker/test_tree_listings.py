@@ -18,7 +18,7 @@ from wherry_worker.telling import found_message
 from wherry_worker.walking import WalkFailed
 from wherry_worker.work import Found, Lease, LeaseRef, ListOne, WorkClass
 
-pytestmark = pytest.mark.row("J1", missing="protocol choice")
+pytestmark = pytest.mark.row("J1")
 
 Tree = dict[str, "Tree | Problem | None"]
 

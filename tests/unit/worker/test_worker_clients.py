@@ -294,7 +294,7 @@ async def test_credentials_come_whole_or_stay_as_they_are_held(services: Wired) 
         await sites.fetch("token", [replace(access, credential_id="another")])
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_what_a_site_demands_of_its_data_channels_comes_with_every_answer(services: Wired) -> None:
     scripted, _, sites = services
     scripted.credentials.sites.append(credential())
@@ -312,7 +312,7 @@ async def test_what_a_site_demands_of_its_data_channels_comes_with_every_answer(
         assert await sites.fetch("token", [access]) == [replace(access, data_channel=protection)]
 
 
-@pytest.mark.row("J1", missing="protocol choice")
+@pytest.mark.row("J1")
 async def test_a_demand_that_this_release_does_not_know_is_not_taken_for_none(services: Wired) -> None:
     scripted, _, sites = services
     later = site_pb.SiteCredential.FromString(credential().SerializeToString() + b"\x40\x09")  # data_channel: 9

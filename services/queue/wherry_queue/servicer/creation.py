@@ -18,7 +18,7 @@ from wherry_queue.paths import absolute, as_known
 from wherry_queue.servicer.messages import location_path
 from wherry_queue.servicer.option_checks import check_copy
 from wherry_queue.servicer.pages import SPECIFICATION_BYTES
-from wherry_queue.site_directory import ResolvedSite, SiteDirectory, SitesUnavailable, signed_in
+from wherry_queue.site_directory import ResolvedSite, SiteDirectory, SitesUnavailable, check_protocols, signed_in
 from wherry_queue.states import TaskKind
 
 DEFAULT_PRIORITY = 5
@@ -58,7 +58,7 @@ async def new_job(request: pb.CreateJobRequest, user: str, directory: SiteDirect
 
     Raises:
         InvalidFields: a field is unfit.
-        SiteNotFound, SignInRequired: about its sites.
+        SiteNotFound, SignInRequired, NoCommonProtocol: about its sites.
     """
     return (await _new_jobs([_draft(request, "")], user, directory))[0]
 
@@ -115,6 +115,8 @@ def _draft(request: pb.CreateJobRequest, prefix: str) -> _Draft:
 
 def _new_job(draft: _Draft, user: str, sites: Sites | None) -> NewJob:
     job, operation = draft.request.job, draft.operation
+    if sites is not None and operation == "copy":
+        check_protocols(sites[draft.source_site], sites[draft.destination_site], job.copy.options.protocols)
     paths = [_path(field, location, sites) for field, location in draft.places]
     kept = _specification(job)
     specification = kept.SerializeToString()

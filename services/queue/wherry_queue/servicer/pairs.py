@@ -21,7 +21,7 @@ from wherry_queue.servicer.chunk_payloads import packer
 from wherry_queue.servicer.creation import DEFAULT_PRIORITY, path_at, sessions_of, sites_if_known
 from wherry_queue.servicer.messages import raw, shown
 from wherry_queue.servicer.option_checks import check_pairs
-from wherry_queue.site_directory import SiteDirectory
+from wherry_queue.site_directory import SiteDirectory, check_protocols
 from wherry_queue.store import staging
 from wherry_queue.store.staging import Roots
 
@@ -93,6 +93,8 @@ class _Upload:
         ends = (asked.source.site, asked.destination.site)
         check_pairs(asked.options, asked.overwrite)
         sites = await sites_if_known(ends, user, directory)
+        if sites is not None:
+            check_protocols(sites[ends[0]], sites[ends[1]], asked.options.protocols)
         source, destination = (
             path_at(location, sites, f"copy.{field}.path")
             for field, location in (("source", asked.source), ("destination", asked.destination))
