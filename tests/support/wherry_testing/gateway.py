@@ -39,6 +39,8 @@ _FETCHER = "Go-browser"
 """How Envoy's token filter names itself, as user agent, when it asks for keys."""
 _READY_WITHIN_S = PATIENCE_S
 _FOR_TESTS = ("--log-level", "warning", "--component-log-level", "misc:error", "--file-flush-interval-msec", "100")
+_OPEN = ("01", "08")
+"""States of a connection, as /proc/net/tcp has them: established, and ended by the other side alone."""
 _STOP_WITHIN_S = 10.0
 _POLL_S = 0.01
 
@@ -245,6 +247,12 @@ class Edge:
         _, text = self._ask_admin("GET", f"/stats?filter={quote(pattern)}")
         pairs = (line.partition(": ") for line in text.splitlines())
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
+
+    def connections(self, address: str) -> int:
+        """How many connections it has to a replica of this machine, by its address, and has not yet seen end."""
+        port = f":{int(address.rpartition(':')[2]):04X}"
+        rows = [line.split() for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[2].endswith(port) and row[3] in _OPEN for row in rows)
 
     def admin(self, method: str, path: str) -> int:
         """Asks Envoy's own interface; returns the HTTP status."""
