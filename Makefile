@@ -16,8 +16,8 @@ setup: ## Installs what is missing: Debian packages, uv, Python packages; builds
 demo: ## Two sites and all services on this machine, and a directory copied between them (DEMO_EXIT=1: ends then)
 	@deploy/setup.sh && $(BIN)/python -P -m wherry_deploy.demonstration
 
-test: ## All tests, four files at a time (ARGS='-k name' and the like go to pytest in place of that)
-	@deploy/setup.sh --tests && $(BIN)/pytest $(or $(ARGS),-n 4 --dist loadfile --no-loadscope-reorder)
+test: ## All tests, three files at a time (ARGS='-k name' and the like go to pytest in place of that)
+	@deploy/setup.sh --tests && $(BIN)/pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 check: ## Style, types, who may import whom, contracts and what they must not break
 	@deploy/setup.sh --tests && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy $(SOURCES) && $(BIN)/lint-imports && $(NPM) run check && $(BIN)/buf lint $(CONTRACTS) --config protos/buf.yaml && $(BIN)/buf breaking $(CONTRACTS) --against protos/baseline.binpb --config protos/buf.yaml

@@ -17,6 +17,7 @@ from wherry_testing.scripted_copies import (
     plainly,
 )
 from wherry_testing.scripted_gridftp import ScriptedSession, answer_plainly
+from wherry_testing.waiting import PATIENCE_S
 from wherry_worker.engine import factories, pipelined_copy
 from wherry_worker.engine.messages import CopyItem, ItemDone, Progress
 from wherry_worker.engine.namespace import OnBytes
@@ -128,6 +129,27 @@ def test_a_refused_file_is_charged_although_the_one_before_it_takes_its_time(bet
     # A second try would be another temporary name, whose number has the same remainder.
     begun = [int(line.rpartition(b"-")[2]) % 1_000_000 for line in commands(destination, b"STOR")]
     assert begun.count(0) == 1
+
+
+@pytest.mark.row("T23", missing="gsiftp alone")
+def test_the_cause_of_a_broken_channel_is_what_the_other_server_says_however_late(between: Between) -> None:
+    complained = threading.Event()
+
+    def at_source(command: bytes, session: ScriptedSession) -> None:
+        if command == b"RETR /second":
+            complained.wait(PATIENCE_S)
+            threading.Event().wait(1.0)  # a busy machine
+            session.reply(b"550-GridFTP-Errno: 21", b"550 Is a directory")
+
+    def at_destination(command: bytes, session: ScriptedSession) -> None:
+        plainly(command, session)
+        if command.startswith(b"STOR ") and command.endswith(b"-1"):
+            session.reply(b"426 Data channel broken")
+            complained.set()
+
+    engine, _, _ = between(at_source, at_destination)
+    told = copy(engine, "first", "second", "third")
+    assert told == {"first": None, "second": "SOURCE_IS_A_DIRECTORY", "third": None}
 
 
 @pytest.mark.row("J9")

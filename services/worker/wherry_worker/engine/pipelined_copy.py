@@ -62,6 +62,7 @@ _FOR_EVER_S = float("inf")
 _SIGN_OF_LIFE_S = 60.0
 """Servers end a connection on which nothing is asked for, many after ten minutes; a large file takes longer."""
 _THOSE_BEFORE_S = 30.0
+_CAUSE_S = 5.0
 
 Explain = Callable[[DoorError, Where], Problem]
 
@@ -331,6 +332,9 @@ class PipelinedCopy:
                 # Files before the refused one are on their way to a disk that may be slow.
                 pump(every, lambda: pair.failure() is not None, within_s=min(self._patience_s, _THOSE_BEFORE_S))
                 pump(every, pair.both_have_spoken, within_s=ANSWER_OF_THE_OTHER_S)
+                if (failure := pair.failure()) is not None and failure.of_channel:
+                    # A broken channel has a cause, which is the other server's to tell.
+                    pump(every, pair.both_have_spoken, within_s=_CAUSE_S)
         except Broken as broken:
             side = next((one for one in SIDES if self._names.get(one) is broken.connection), None)
             if side is not None:
