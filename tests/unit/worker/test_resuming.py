@@ -122,7 +122,7 @@ def test_that_the_destination_complains_of_its_channel_while_the_source_is_lost_
 ) -> None:
     """Its words come before the end of the other connection is seen, where the machine is busy."""
     monkeypatch.setattr("wherry_worker.engine.pipelined_copy.ANSWER_OF_THE_OTHER_S", 20.0)
-    complained = threading.Event()
+    complained, dropped = threading.Event(), threading.Event()
 
     class Complaining(Losing):
         def lose(self, session: ScriptedSession) -> None:
@@ -131,8 +131,9 @@ def test_that_the_destination_complains_of_its_channel_while_the_source_is_lost_
 
     def at_source(command: bytes, session: ScriptedSession) -> None:
         sized(command, session)
-        if command.startswith(b"RETR ") and not complained.is_set():
+        if command.startswith(b"RETR ") and not dropped.is_set():
             complained.wait(20)
+            dropped.set()
             session.drop()
 
     engine, source, destination = between(at_source, Complaining(b"0-3"), resume_bytes=1)

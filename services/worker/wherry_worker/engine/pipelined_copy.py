@@ -448,7 +448,7 @@ class PipelinedCopy:
     def _names_lost(self, side: Side, cause: ConnectionLost) -> None:
         """A connection for names is lost: what is not in place begins again from its first step."""
         if self._pair is not None:
-            self._note_arrived(self._pair)
+            self._note_arrived(self._pair, lost_connection=True)
         self._count_loss(door_error("stat", cause), side)
         self._close()
         self._to_send.clear()
